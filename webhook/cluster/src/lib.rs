@@ -1,0 +1,1 @@
+//! What Mooring knows of Redis and Valkey Cluster.

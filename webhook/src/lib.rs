@@ -1,0 +1,1 @@
+//! Mooring: admission and registry.

@@ -1,1 +1,13 @@
 //! What Mooring knows of Redis and Valkey Cluster.
+//!
+//! Everything here is pure: no clock, no IO, no async, no environment. Facts go in, decisions come
+//! out, so that every decision about somebody's data can be tested, simulated and replayed. The
+//! shells around it ([`step`](../step/index.html), the webhook) gather facts and carry out actions.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod id;
+pub mod net;
+pub mod plan;
+pub mod protocol;
+pub mod slot;

@@ -1,0 +1,223 @@
+//! What the step and the registry say to each other, as JSON over HTTPS.
+//!
+//! | request | credential | body | answer |
+//! |---|---|---|---|
+//! | `POST /v1/register` | `Authorization: Bearer` + the pod's projected token | [`Register`] | [`View`] |
+//! | `POST /v1/report` | `Authorization: Bearer` + either token | [`Report`] | `204` |
+//! | `GET /v1/view` | `Authorization: Bearer` + the hook token of [`View`] | | [`View`] |
+//!
+//! An answer that is not 2xx has a body of [`Problem`]. Unknown fields are ignored on both sides,
+//! and every field added later has a default: steps and webhooks of neighbouring versions meet
+//! during every rollout.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{NodeId, Ordinal};
+use crate::net::Ports;
+use crate::plan::Plan;
+use crate::slot::SlotRange;
+
+/// The audience of the token with which a step shows which pod it is.
+pub const AUDIENCE: &str = "mooring.dev";
+
+/// A member tells its node id, address and disk, and asks for the others'.
+///
+/// The registry writes the member's own entry first and answers with what the very same write
+/// returned: of any two members the later one therefore reads the earlier one's entry.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Register {
+    /// The step's version.
+    pub step: String,
+    /// The pod's addresses, the primary one first.
+    pub ips: Vec<IpAddr>,
+    /// The server's ports by its configuration.
+    pub ports: Ports,
+    /// What was found on the disk.
+    pub disk: Disk,
+}
+
+/// What a member's disk holds.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Disk {
+    /// The identity in its nodes.conf, if it has one that can be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
+    /// Whether there are data files (RDB or AOF) that are not empty.
+    #[serde(default)]
+    pub data: bool,
+}
+
+/// What a nodes.conf says of the member that it belongs to.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Identity {
+    /// Its own id.
+    pub node_id: NodeId,
+    /// Its role.
+    pub role: Role,
+    /// The slots of its own line (a master's only).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slots: Vec<SlotRange>,
+    /// The config epoch of its own line; for a replica that of its master's line.
+    pub config_epoch: u64,
+    /// `currentEpoch` of the vars line.
+    pub current_epoch: u64,
+}
+
+/// Master, or replica of whom.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", tag = "is")]
+pub enum Role {
+    /// A master, with slots or without.
+    Master,
+    /// A replica.
+    #[serde(rename_all = "camelCase")]
+    Replica {
+        /// The node id of its master.
+        of: NodeId,
+    },
+}
+
+/// A member's entry in the record.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Member {
+    /// Its node id: the disk's, or for a blank disk the planned one. `None` for a guest, whose
+    /// server chooses an id of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_id: Option<NodeId>,
+    /// Its addresses, the primary one first.
+    pub ips: Vec<IpAddr>,
+    /// Its ports.
+    pub ports: Ports,
+    /// The uid of the pod that registered.
+    pub pod_uid: String,
+    /// When, as RFC 3339 in UTC with microseconds, by the registry's clock.
+    pub registered_at: String,
+    /// What its disk held then.
+    #[serde(default)]
+    pub disk: Disk,
+    /// Whether it has ever written its bootstrap file: from then on a blank disk is a lost one.
+    #[serde(default)]
+    pub bootstrapped: bool,
+    /// What the server reported once it ran, if a hook could ask it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerSeen>,
+    /// The last decision of its step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<String>,
+}
+
+/// What a running server says of itself.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServerSeen {
+    /// `redis` or `valkey`.
+    #[serde(default)]
+    pub engine: String,
+    /// Its version, such as `7.0.15`.
+    #[serde(default)]
+    pub version: String,
+    /// `CONFIG GET dir`; empty where CONFIG is not to be had.
+    #[serde(default)]
+    pub dir: String,
+}
+
+/// A pod of the StatefulSet, as the API server knew it after the registration was written.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pod {
+    /// Its uid.
+    pub uid: String,
+    /// Its addresses, the primary one first; none before it has been started.
+    #[serde(default)]
+    pub ips: Vec<IpAddr>,
+    /// Whether it carries the step.
+    pub injected: bool,
+    /// Whether its redis container runs (started; not necessarily ready).
+    pub running: bool,
+    /// Whether it is ready.
+    pub ready: bool,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+}
+
+/// What the registry knows of a cluster, as one of its members sees it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct View {
+    /// Namespace of the StatefulSet.
+    pub namespace: String,
+    /// Name of the StatefulSet.
+    pub name: String,
+    /// Name of the asking pod.
+    pub pod: String,
+    /// Its ordinal.
+    pub ordinal: Ordinal,
+    /// `spec.replicas` of the StatefulSet.
+    pub replicas: u32,
+    /// Why the set may have a life behind it, one sentence each; empty: it has none, and the plan
+    /// may be made true.
+    #[serde(default)]
+    pub past: Vec<String>,
+    /// The plan.
+    pub plan: Plan,
+    /// What the record said of the asking member before this registration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Member>,
+    /// All members' entries by pod name, the asking one's included, as the write returned them.
+    pub members: BTreeMap<String, Member>,
+    /// All pods of the StatefulSet by name, read after that write.
+    pub pods: BTreeMap<String, Pod>,
+    /// What the hooks of this pod show to the registry; it can read this cluster's view and
+    /// report for this pod, nothing else.
+    #[serde(default)]
+    pub hook_token: String,
+}
+
+/// What a step or hook decided or saw. Becomes an Event on the StatefulSet.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// The decision in CamelCase, such as `Bootstrapped`, `Repaired`, `Refused`.
+    pub reason: String,
+    /// One sentence: why, and what was changed.
+    pub message: String,
+    /// Whether somebody should look at it.
+    #[serde(default)]
+    pub severity: Severity,
+    /// Set once the bootstrap file is on the disk, before the server starts.
+    #[serde(default)]
+    pub bootstrapped: bool,
+    /// The id under which the member runs, if it is known only now (a guest's).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_id: Option<NodeId>,
+    /// What the running server says of itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerSeen>,
+}
+
+/// How loud a report is: the type of the Event.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Severity {
+    /// As it should be.
+    #[default]
+    Normal,
+    /// Somebody should look at it.
+    Warning,
+}
+
+/// Why the registry could not answer.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Problem {
+    /// One sentence: what is wrong and what to do.
+    pub message: String,
+    /// Whether asking again may help: false where only a change by a person does.
+    #[serde(default)]
+    pub retry: bool,
+}

@@ -2,12 +2,12 @@
 //!
 //! Everything here is pure: no clock, no IO, no async, no environment. Facts go in, decisions come
 //! out, so that every decision about somebody's data can be tested, simulated and replayed. The
-//! shells around it ([`step`](../step/index.html), the webhook) gather facts and carry out actions.
-
-#![cfg_attr(test, allow(clippy::unwrap_used))]
+//! shells around it gather facts and carry out actions.
 
 pub mod id;
+pub mod launch;
 pub mod net;
 pub mod plan;
 pub mod protocol;
+pub mod server;
 pub mod slot;

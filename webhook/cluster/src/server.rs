@@ -1,1 +1,3 @@
-//! To come.
+//! What a server's configuration comes to.
+
+pub mod words;

@@ -1,0 +1,322 @@
+//! Words as the server and a shell split them.
+//!
+//! Guarantees: [`split`] splits a line as `sdssplitargs` (`sds.c`) does, quotes and escapes
+//! included; [`options`] reads the command line as `loadServerConfig` is given it by `main`
+//! (`server.c`); [`shell_commands`] reads plain commands only and says so where there is more.
+
+use std::fmt;
+
+use crate::launch::Env;
+
+/// A directive of the configuration: its name as written and its values.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Directive {
+    /// As written; names are case-insensitive.
+    pub name: String,
+    /// What follows it.
+    pub values: Vec<String>,
+}
+
+/// Why words could not be read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum WordsError {
+    /// A quote is not closed, or text follows a closing quote without a blank.
+    UnbalancedQuotes,
+    /// The server would refuse this argument.
+    NotAnOption(String),
+    /// Shell syntax beyond plain commands.
+    NotPlain(char),
+}
+
+/// One command of a shell script.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ShellCommand {
+    /// Its words, quotes removed and variables expanded.
+    pub words: Vec<String>,
+    /// Whether `&` follows it.
+    pub background: bool,
+}
+
+/// Splits a line into words as `sdssplitargs` does.
+pub fn split(line: &str) -> Result<Vec<String>, WordsError> {
+    let bytes = line.as_bytes();
+    let mut words = Vec::new();
+    let mut i = 0;
+    loop {
+        while bytes.get(i).is_some_and(|b| is_space(*b)) {
+            i += 1;
+        }
+        if i >= bytes.len() {
+            return Ok(words);
+        }
+        let mut word = Vec::new();
+        while let Some(&b) = bytes.get(i) {
+            match b {
+                _ if is_space(b) => break,
+                b'"' => {
+                    i = double_quoted(bytes, i + 1, &mut word)?;
+                    continue;
+                }
+                b'\'' => {
+                    i = single_quoted(bytes, i + 1, &mut word)?;
+                    continue;
+                }
+                _ => word.push(b),
+            }
+            i += 1;
+        }
+        words.push(String::from_utf8_lossy(&word).into_owned());
+    }
+}
+
+/// The directives that command-line options come to.
+///
+/// The server joins its arguments into configuration lines: an argument that begins with `--`
+/// starts one (and is itself split at blanks), every other one becomes a quoted value.
+/// The configuration file, if any, has to be the first argument and is skipped here.
+pub fn options(words: &[String]) -> Result<Vec<Directive>, WordsError> {
+    let mut out: Vec<Directive> = Vec::new();
+    let skip = usize::from(words.first().is_some_and(|w| !w.starts_with('-')));
+    for word in &words[skip.min(words.len())..] {
+        if let Some(option) = word.strip_prefix("--") {
+            let mut parts = split(option)?.into_iter();
+            let name = parts.next().unwrap_or_default();
+            out.push(Directive { name, values: parts.collect() });
+        } else {
+            match out.last_mut() {
+                Some(directive) => directive.values.push(word.clone()),
+                None => return Err(WordsError::NotAnOption(word.clone())),
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// Reads a script of plain commands, joined by newlines, `;`, `&&`, `||` or `&`.
+pub fn shell_commands(script: &str, env: Env<'_>) -> Result<Vec<ShellCommand>, WordsError> {
+    let mut reader = Shell { env, out: Vec::new(), words: Vec::new(), word: None };
+    let mut chars = script.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => match chars.next() {
+                Some('\n') | None => {}
+                Some(next) => reader.push(next),
+            },
+            '\'' => {
+                reader.touch();
+                loop {
+                    match chars.next() {
+                        Some('\'') => break,
+                        Some(next) => reader.push(next),
+                        None => return Err(WordsError::UnbalancedQuotes),
+                    }
+                }
+            }
+            '"' => {
+                reader.touch();
+                loop {
+                    match chars.next() {
+                        Some('"') => break,
+                        Some('\\') => match chars.next() {
+                            Some(next @ ('"' | '\\' | '$' | '`')) => reader.push(next),
+                            Some('\n') | None => {}
+                            Some(next) => {
+                                reader.push('\\');
+                                reader.push(next);
+                            }
+                        },
+                        Some('$') => reader.variable(&mut chars)?,
+                        Some('`') => return Err(WordsError::NotPlain('`')),
+                        Some(next) => reader.push(next),
+                        None => return Err(WordsError::UnbalancedQuotes),
+                    }
+                }
+            }
+            '$' => reader.variable(&mut chars)?,
+            '#' if reader.word.is_none() => {
+                while chars.next_if(|c| *c != '\n').is_some() {}
+            }
+            ';' | '\n' => reader.end_command(false),
+            '&' if chars.next_if_eq(&'&').is_some() => reader.end_command(false),
+            '&' => reader.end_command(true),
+            '|' if chars.next_if_eq(&'|').is_some() => reader.end_command(false),
+            '|' | '`' | '(' | ')' | '<' => return Err(WordsError::NotPlain(c)),
+            c if c.is_whitespace() => reader.end_word(),
+            c => reader.push(c),
+        }
+    }
+    reader.end_command(false);
+    Ok(reader.out)
+}
+
+struct Shell<'a> {
+    env: Env<'a>,
+    out: Vec<ShellCommand>,
+    words: Vec<String>,
+    word: Option<String>,
+}
+
+type Chars<'a> = std::iter::Peekable<std::str::Chars<'a>>;
+
+// === impl Shell ===
+
+impl Shell<'_> {
+    fn touch(&mut self) -> &mut String {
+        self.word.get_or_insert_default()
+    }
+
+    fn push(&mut self, c: char) {
+        self.touch().push(c);
+    }
+
+    fn end_word(&mut self) {
+        self.words.extend(self.word.take());
+    }
+
+    fn end_command(&mut self, background: bool) {
+        self.end_word();
+        let words = std::mem::take(&mut self.words);
+        if !words.is_empty() {
+            self.out.push(ShellCommand { words, background });
+        }
+    }
+
+    /// `$NAME` and `${NAME}`; a name that is not known stays as it is written.
+    fn variable(&mut self, chars: &mut Chars<'_>) -> Result<(), WordsError> {
+        let braced = chars.next_if_eq(&'{').is_some();
+        if chars.peek() == Some(&'(') {
+            return Err(WordsError::NotPlain('('));
+        }
+        let mut name = String::new();
+        while let Some(c) = chars.next_if(|c| c.is_ascii_alphanumeric() || *c == '_') {
+            name.push(c);
+        }
+        if braced && chars.next_if_eq(&'}').is_none() {
+            return Err(WordsError::NotPlain('{'));
+        }
+        let text = match (self.env)(&name) {
+            Some(value) if !name.is_empty() => value,
+            _ if braced => format!("${{{name}}}"),
+            _ => format!("${name}"),
+        };
+        self.touch().push_str(&text);
+        Ok(())
+    }
+}
+
+// === impl WordsError ===
+
+impl fmt::Display for WordsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnbalancedQuotes => f.write_str("quotes are not balanced"),
+            Self::NotAnOption(word) => write!(
+                f,
+                "`{word}` is neither the first argument nor an option that begins with --"
+            ),
+            Self::NotPlain(c) => write!(f, "`{c}` is more than plain commands"),
+        }
+    }
+}
+
+impl std::error::Error for WordsError {}
+
+/// `isspace` of the C locale, and NUL, which ends a word in `sdssplitargs` too.
+fn is_space(b: u8) -> bool {
+    matches!(b, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c | 0)
+}
+
+fn closed(bytes: &[u8], next: usize) -> Result<usize, WordsError> {
+    match bytes.get(next) {
+        Some(b) if !is_space(*b) => Err(WordsError::UnbalancedQuotes),
+        _ => Ok(next),
+    }
+}
+
+fn double_quoted(bytes: &[u8], mut i: usize, word: &mut Vec<u8>) -> Result<usize, WordsError> {
+    loop {
+        match (bytes.get(i), bytes.get(i + 1)) {
+            (Some(b'\\'), Some(b'x'))
+                if let Some(byte) = bytes.get(i + 2..i + 4).and_then(hex_byte) =>
+            {
+                word.push(byte);
+                i += 4;
+            }
+            (Some(b'\\'), Some(escaped)) => {
+                word.push(match escaped {
+                    b'n' => b'\n',
+                    b'r' => b'\r',
+                    b't' => b'\t',
+                    b'b' => 8,
+                    b'a' => 7,
+                    other => *other,
+                });
+                i += 2;
+            }
+            (Some(b'"'), _) => return closed(bytes, i + 1),
+            (Some(b), _) => {
+                word.push(*b);
+                i += 1;
+            }
+            (None, _) => return Err(WordsError::UnbalancedQuotes),
+        }
+    }
+}
+
+fn single_quoted(bytes: &[u8], mut i: usize, word: &mut Vec<u8>) -> Result<usize, WordsError> {
+    loop {
+        match (bytes.get(i), bytes.get(i + 1)) {
+            (Some(b'\\'), Some(b'\'')) => {
+                word.push(b'\'');
+                i += 2;
+            }
+            (Some(b'\''), _) => return closed(bytes, i + 1),
+            (Some(b), _) => {
+                word.push(*b);
+                i += 1;
+            }
+            (None, _) => return Err(WordsError::UnbalancedQuotes),
+        }
+    }
+}
+
+fn hex_byte(digits: &[u8]) -> Option<u8> {
+    let text = std::str::from_utf8(digits).ok()?;
+    (text.len() == 2 && text.bytes().all(|b| b.is_ascii_hexdigit()))
+        .then(|| u8::from_str_radix(text, 16).ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn quotes_are_the_servers() {
+        let ok = |line: &str| split(line).unwrap();
+        assert_eq!(ok(r#"a "b c" 'd e' f"#), ["a", "b c", "d e", "f"]);
+        assert_eq!(ok(r#"requirepass "a\"b\x41\n""#), ["requirepass", "a\"bA\n"]);
+        assert_eq!(ok(r"x 'it\'s'"), ["x", "it's"]);
+        assert_eq!(ok("save \"\""), ["save", ""]);
+        assert_eq!(ok("\tport 1\r"), ["port", "1"]);
+        for bad in ["\"a", "'a", "\"a\"b", "'a'b"] {
+            assert_eq!(split(bad), Err(WordsError::UnbalancedQuotes), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_word_before_the_first_option_is_refused() {
+        let words = ["/c", "x", "--port", "1"].map(str::to_owned);
+        assert_eq!(options(&words), Err(WordsError::NotAnOption("x".to_owned())));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_a_reader_panic(text in ".{0,200}") {
+            let _ = split(&text);
+            let _ = shell_commands(&text, &|_| None);
+            let _ = options(&[text]);
+        }
+    }
+}

@@ -9,5 +9,6 @@ pub mod launch;
 pub mod net;
 pub mod plan;
 pub mod protocol;
+pub mod resp;
 pub mod server;
 pub mod slot;

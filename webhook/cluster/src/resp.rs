@@ -1,1 +1,178 @@
-//! To come.
+//! RESP2, the server's protocol, without IO: commands out, replies in.
+//!
+//! Guarantees: decoding any bytes takes time and memory in proportion to them, never recurses
+//! deeper than [`MAX_DEPTH`], and holds no more than the caller's limit.
+
+use std::fmt;
+
+/// Arrays nested deeper than this are refused; the server's replies that matter here have 4.
+pub const MAX_DEPTH: usize = 8;
+
+/// One reply.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Reply {
+    /// `*`; `None` for the null array.
+    Array(Option<Vec<Self>>),
+    /// `$`; `None` for the null string.
+    Bulk(Option<Vec<u8>>),
+    /// `-`: the server's error, as it says it.
+    Error(String),
+    /// `:`.
+    Integer(i64),
+    /// `+`.
+    Simple(String),
+}
+
+/// The bytes are not RESP2.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RespError(&'static str);
+
+/// Encodes a command as an array of bulk strings.
+pub fn command(words: &[&[u8]]) -> Vec<u8> {
+    let mut out = format!("*{}\r\n", words.len()).into_bytes();
+    for word in words {
+        out.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+        out.extend_from_slice(word);
+        out.extend_from_slice(b"\r\n");
+    }
+    out
+}
+
+/// Decodes one reply at the start of `bytes`: the reply and how many bytes it took, or `None`
+/// while more bytes are needed.
+pub fn decode(bytes: &[u8]) -> Result<Option<(Reply, usize)>, RespError> {
+    let mut input = Input { bytes, at: 0 };
+    Ok(input.reply(0)?.map(|reply| (reply, input.at)))
+}
+
+struct Input<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+// === impl Reply ===
+
+impl Reply {
+    /// The text of a simple or bulk string.
+    pub fn text(&self) -> Option<String> {
+        match self {
+            Self::Bulk(Some(bytes)) => Some(String::from_utf8_lossy(bytes).into_owned()),
+            Self::Simple(text) => Some(text.clone()),
+            _ => None,
+        }
+    }
+}
+
+// === impl Input ===
+
+impl Input<'_> {
+    fn reply(&mut self, depth: usize) -> Result<Option<Reply>, RespError> {
+        if depth > MAX_DEPTH {
+            return Err(RespError("arrays are nested too deeply"));
+        }
+        let Some(line) = self.line()? else { return Ok(None) };
+        let (kind, rest) = line.split_first().ok_or(RespError("an empty line"))?;
+        let text = || String::from_utf8_lossy(rest).into_owned();
+        Ok(Some(match kind {
+            b'+' => Reply::Simple(text()),
+            b'-' => Reply::Error(text()),
+            b':' => Reply::Integer(number(rest)?),
+            b'$' => match number(rest)? {
+                -1 => Reply::Bulk(None),
+                n => match self.bulk(usize::try_from(n).map_err(|_| RespError("a length below 0"))?)? {
+                    Some(bytes) => Reply::Bulk(Some(bytes)),
+                    None => return Ok(None),
+                },
+            },
+            b'*' => match number(rest)? {
+                -1 => Reply::Array(None),
+                n => {
+                    let n = usize::try_from(n).map_err(|_| RespError("a length below 0"))?;
+                    // Every element takes at least 3 bytes: the announced length reserves nothing.
+                    let mut items = Vec::new();
+                    for _ in 0..n {
+                        match self.reply(depth + 1)? {
+                            Some(item) => items.push(item),
+                            None => return Ok(None),
+                        }
+                    }
+                    Reply::Array(Some(items))
+                }
+            },
+            _ => return Err(RespError("an unknown type of reply")),
+        }))
+    }
+
+    fn line(&mut self) -> Result<Option<&[u8]>, RespError> {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        match rest.iter().position(|b| *b == b'\n') {
+            Some(end) => {
+                self.at += end + 1;
+                let line = rest.get(..end).unwrap_or_default();
+                line.strip_suffix(b"\r").map(Some).ok_or(RespError("a line without CR"))
+            }
+            None => Ok(None),
+        }
+    }
+
+    fn bulk(&mut self, length: usize) -> Result<Option<Vec<u8>>, RespError> {
+        if length > 512 << 20 {
+            return Err(RespError("a string of more than 512 MiB"));
+        }
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let Some(body) = rest.get(..length + 2) else { return Ok(None) };
+        self.at += length + 2;
+        let text = body.strip_suffix(b"\r\n").ok_or(RespError("a string without its end"))?;
+        Ok(Some(text.to_vec()))
+    }
+}
+
+// === impl RespError ===
+
+impl fmt::Display for RespError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the answer is no RESP: {}", self.0)
+    }
+}
+
+impl std::error::Error for RespError {}
+
+fn number(digits: &[u8]) -> Result<i64, RespError> {
+    let text = std::str::from_utf8(digits).map_err(|_| RespError("a number that is none"))?;
+    text.parse().map_err(|_| RespError("a number that is none"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn replies() {
+        let ok = |bytes: &[u8]| decode(bytes).unwrap();
+        assert_eq!(ok(b"+OK\r\n+"), Some((Reply::Simple("OK".into()), 5)));
+        assert_eq!(ok(b"$3\r\nabc\r\n"), Some((Reply::Bulk(Some(b"abc".to_vec())), 9)));
+        assert_eq!(ok(b"$-1\r\n"), Some((Reply::Bulk(None), 5)));
+        assert_eq!(
+            ok(b"*2\r\n:1\r\n-ERR x\r\n"),
+            Some((Reply::Array(Some(vec![Reply::Integer(1), Reply::Error("ERR x".into())])), 16))
+        );
+        for partial in ["", "+OK", "$3\r\nab", "*2\r\n:1\r\n"] {
+            assert_eq!(ok(partial.as_bytes()), None, "{partial}");
+        }
+        for bad in ["x\r\n", ":a\r\n", "$-2\r\n", "$1\r\nabc\r\n", "\r\n", "+OK\n"] {
+            assert!(decode(bad.as_bytes()).is_err(), "{bad}");
+        }
+        assert!(decode("*1\r\n".repeat(20).as_bytes()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_end_well(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            if let Ok(Some((_, used))) = decode(&bytes) {
+                prop_assert!(used <= bytes.len());
+            }
+        }
+    }
+}

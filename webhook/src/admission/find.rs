@@ -1,0 +1,183 @@
+//! Which container runs the server, where it keeps its files, and what is mounted there.
+//!
+//! By what a container starts, never by its name, image or position: see [`cluster::launch`].
+
+use cluster::launch::{Container, Launch, ServerLaunch};
+use serde_json::Value;
+
+use crate::admission::Denial;
+use crate::knobs::Knobs;
+
+/// The container that runs the server.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Its place in the list.
+    pub index: usize,
+    /// Its name.
+    pub name: String,
+    /// How it starts the server, where that can be followed.
+    pub launch: Option<ServerLaunch>,
+}
+
+/// A directory and how it is known.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Dir {
+    /// The path.
+    pub path: String,
+    /// Whether somebody said so: an annotation or an option. Else it is what the image's working
+    /// directory usually is, and a configuration file may say otherwise.
+    pub said: bool,
+}
+
+/// The server's container among a pod's.
+pub fn server(containers: &[Value], knobs: &Knobs) -> Result<Server, Denial> {
+    let name = |c: &Value| c["name"].as_str().unwrap_or_default().to_owned();
+    if let Some(named) = &knobs.container {
+        let index = containers.iter().position(|c| c["name"] == named.as_str());
+        let index = index.ok_or_else(|| Denial::NoSuchContainer {
+            name: named.clone(),
+            there: containers.iter().map(name).collect::<Vec<_>>().join(", "),
+        })?;
+        let launch = match launch(&containers[index]) {
+            Launch::Server(launch) => Some(launch),
+            Launch::Opaque { .. } | Launch::Other => None,
+        };
+        return checked(Server { index, name: named.clone(), launch }, knobs);
+    }
+    let mut servers = Vec::new();
+    let mut opaque = Vec::new();
+    for (index, container) in containers.iter().enumerate() {
+        match launch(container) {
+            Launch::Server(launch) if !launch.is_sentinel() => {
+                servers.push(Server { index, name: name(container), launch: Some(launch) });
+            }
+            Launch::Opaque { why } => opaque.push(format!("{}: {why}", name(container))),
+            Launch::Server(_) | Launch::Other => {}
+        }
+    }
+    if servers.len() > 1 {
+        let names: Vec<_> = servers.iter().map(|s| s.name.as_str()).collect();
+        return Err(Denial::SeveralServers { names: names.join(", ") });
+    }
+    let opaque =
+        if opaque.is_empty() { String::new() } else { format!(" ({})", opaque.join("; ")) };
+    checked(servers.pop().ok_or(Denial::NoServer { opaque })?, knobs)
+}
+
+/// A server started by options alone has to be told to be a cluster's.
+fn checked(server: Server, knobs: &Knobs) -> Result<Server, Denial> {
+    let Some(launch) = &server.launch else { return Ok(server) };
+    let by_options =
+        launch.config_file().is_none() && launch.wrapper.is_none() && knobs.config.is_none();
+    let enabled = launch.option("cluster-enabled").is_some_and(|v| v.eq_ignore_ascii_case("yes"));
+    if by_options && !enabled {
+        return Err(Denial::NotClusterMode { container: server.name });
+    }
+    Ok(server)
+}
+
+/// What a container starts, with the variables whose values its spec shows.
+fn launch(container: &Value) -> Launch {
+    let words = |key: &str| -> Option<Vec<String>> {
+        let list = container.get(key)?.as_array()?;
+        Some(list.iter().filter_map(|w| w.as_str().map(str::to_owned)).collect())
+    };
+    let command = words("command");
+    let args = words("args");
+    let env = |name: &str| -> Option<String> {
+        let list = container["env"].as_array()?;
+        let entry = list.iter().rev().find(|e| e["name"] == name)?;
+        entry["value"].as_str().map(str::to_owned)
+    };
+    Container {
+        command: command.as_deref(),
+        args: args.as_deref(),
+        image: container["image"].as_str().unwrap_or_default(),
+    }
+    .launch_with(&env)
+}
+
+/// Where the server keeps nodes.conf and its data: what is set, else the working directory, else
+/// that of the official images.
+pub fn dir(container: &Value, server: &Server, knobs: &Knobs) -> Dir {
+    let option = server.launch.as_ref().and_then(|l| l.option("dir"));
+    if let Some(path) = knobs.dir.clone().or(option).filter(|p| p.starts_with('/')) {
+        return Dir { path, said: true };
+    }
+    let path = container["workingDir"].as_str().filter(|p| p.starts_with('/'));
+    Dir { path: path.unwrap_or("/data").to_owned(), said: false }
+}
+
+/// The mount that a path is on: the longest mount path that it begins with.
+pub fn mount_of<'a>(container: &'a Value, path: &str) -> Option<&'a Value> {
+    let mounts = container["volumeMounts"].as_array()?;
+    let length = |m: &Value| m["mountPath"].as_str().map_or(0, |p| p.trim_end_matches('/').len());
+    mounts
+        .iter()
+        .filter(|m| covers(m["mountPath"].as_str().unwrap_or("/"), path))
+        .max_by_key(|m| length(m))
+}
+
+/// Whether a path is a mount point or below it.
+fn covers(mount: &str, path: &str) -> bool {
+    let mount = mount.trim_end_matches('/');
+    let path = path.trim_end_matches('/');
+    !mount.is_empty()
+        && path.strip_prefix(mount).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Whether a volume is one to write to, rather than configuration or credentials.
+pub fn is_data(volume: &Value) -> bool {
+    ["configMap", "secret", "projected", "downwardAPI", "image"]
+        .iter()
+        .all(|kind| volume.get(kind).is_none_or(Value::is_null))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+
+    fn found(containers: &Value) -> Result<String, String> {
+        let list = containers.as_array().unwrap();
+        server(list, &Knobs::default()).map(|s| s.name).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn exporters_and_proxies_are_no_servers() {
+        let containers = json!([
+            {"name": "metrics", "image": "oliver006/redis_exporter:v1"},
+            {"name": "db", "image": "redis:8", "command": ["redis-server", "/conf/redis.conf"]},
+        ]);
+        assert_eq!(found(&containers), Ok("db".to_owned()));
+    }
+
+    #[test]
+    fn what_cannot_be_told_has_to_be_said() {
+        let two = json!([
+            {"name": "a", "image": "redis:8", "args": ["redis-server", "/a.conf"]},
+            {"name": "b", "image": "redis:8", "args": ["redis-server", "/b.conf"]},
+        ]);
+        assert!(found(&two).unwrap_err().contains("containers a, b start servers"));
+        let none = json!([{"name": "a", "image": "nginx"}]);
+        assert!(found(&none).unwrap_err().contains("no container starts redis-server"));
+        let plain = json!([{"name": "a", "image": "redis:8"}]);
+        assert!(found(&plain).unwrap_err().contains("--cluster-enabled yes"));
+    }
+
+    #[rstest]
+    #[case("/data", Some("data"))]
+    #[case("/data/redis", Some("data"))]
+    #[case("/data/deep/x", Some("deep"))]
+    #[case("/database", None)]
+    #[case("/", None)]
+    fn a_path_is_on_its_longest_mount(#[case] path: &str, #[case] name: Option<&str>) {
+        let container = json!({"volumeMounts": [
+            {"name": "data", "mountPath": "/data/"},
+            {"name": "deep", "mountPath": "/data/deep"},
+        ]});
+        assert_eq!(mount_of(&container, path).and_then(|m| m["name"].as_str()), name);
+    }
+}

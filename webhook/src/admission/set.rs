@@ -1,0 +1,166 @@
+//! StatefulSets: is the shape possible, can the server be found, and is the template opted in?
+//!
+//! Guarantees: only what a person can put right at once is refused, and only in the request that
+//! brings it: an update that leaves the spec and our settings as they are always passes, and so
+//! does one of a set that is being deleted.
+
+use cluster::plan::{Plan, Shape};
+use serde_json::Value;
+
+use crate::admission::edit::{Edit, token};
+use crate::admission::{Answer, Denial, Skip, find};
+use crate::knobs::Knobs;
+use crate::names;
+
+/// Checks a StatefulSet, and mirrors its settings to its pod template.
+///
+/// `old` is the object before an update; `plan` the recorded one, which later changes of the
+/// number of replicas no longer touch.
+pub fn admit(set: &Value, old: Option<&Value>, plan: Option<&Plan>) -> Result<Answer, Denial> {
+    let metadata = &set["metadata"];
+    if !metadata["deletionTimestamp"].is_null() {
+        return Ok(Answer::skip(set, Skip::Deleting));
+    }
+    if metadata["labels"][names::CLUSTER].is_null() {
+        return Ok(Answer::skip(set, Skip::NotOptedIn));
+    }
+    if old.is_some_and(|old| is_the_same(set, old)) {
+        return Ok(Answer::skip(set, Skip::NothingChanged));
+    }
+    let knobs = Knobs::read(metadata)?;
+    if knobs.enabled != Some(true) {
+        return Ok(Answer::skip(set, Skip::NotOptedIn));
+    }
+    let spec = &set["spec"]["template"]["spec"];
+    if spec["os"]["name"] == "windows" {
+        return Ok(Answer::skip(set, Skip::Windows));
+    }
+    let mut warnings = Vec::new();
+    check_shape(set, &knobs, plan, &mut warnings)?;
+    check_server(set, &knobs, &mut warnings)?;
+
+    let mut edit = Edit::new(set.clone());
+    mirror(&mut edit, old);
+    let template = Knobs::read(&edit.object()["spec"]["template"]["metadata"])?;
+    if template.enabled == Some(false) {
+        warnings.push(format!(
+            "the pod template's own label {}: disabled wins: its pods are left alone",
+            names::CLUSTER
+        ));
+    }
+    let (patch, object) = edit.finish();
+    Ok(Answer { patch, object, warnings, skip: None })
+}
+
+/// Whether an update has left everything as it was that is looked at here.
+fn is_the_same(set: &Value, old: &Value) -> bool {
+    let ours = |object: &Value, map: &str| -> Vec<(String, Value)> {
+        let entries = object["metadata"][map].as_object().into_iter().flatten();
+        entries
+            .filter(|(key, _)| names::KNOBS.contains(&key.as_str()) || is_unknown(key))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
+    };
+    set["spec"] == old["spec"]
+        && ["labels", "annotations"].iter().all(|map| ours(set, map) == ours(old, map))
+}
+
+fn is_unknown(key: &str) -> bool {
+    key.starts_with(names::PREFIX) && !names::OWN.contains(&key)
+}
+
+fn check_shape(
+    set: &Value,
+    knobs: &Knobs,
+    plan: Option<&Plan>,
+    warnings: &mut Vec<String>,
+) -> Result<(), Denial> {
+    let pods = set["spec"]["replicas"].as_u64().unwrap_or(1);
+    let pods = u32::try_from(pods).unwrap_or(u32::MAX);
+    if let Some(plan) = plan {
+        if pods > 0 && pods < plan.pods() {
+            warnings.push(format!(
+                "spec.replicas is {pods}, and the cluster began with {}: the slots of masters \
+                 above {} have to be moved away before their pods go",
+                plan.pods(),
+                pods - 1
+            ));
+        }
+        return Ok(());
+    }
+    if pods == 0 {
+        warnings.push(
+            "spec.replicas is 0: the cluster's shape is fixed when the first pod starts".to_owned(),
+        );
+        return Ok(());
+    }
+    let shape = Shape::of(pods, knobs.replicas_per_shard)?;
+    if shape.replicas_per_shard == 0 {
+        warnings.push(format!(
+            "{pods} masters without replicas: the data of a lost disk are lost; set \
+             spec.replicas to {} for one replica each",
+            2 * pods
+        ));
+    }
+    Ok(())
+}
+
+fn check_server(set: &Value, knobs: &Knobs, warnings: &mut Vec<String>) -> Result<(), Denial> {
+    let spec = &set["spec"]["template"]["spec"];
+    let containers =
+        spec["containers"].as_array().ok_or(Denial::Malformed("spec.template.spec.containers"))?;
+    let server = find::server(containers, knobs)?;
+    let container = &containers[server.index];
+    let dir = find::dir(container, &server, knobs);
+    let mount = find::mount_of(container, &dir.path);
+    let name = mount.map_or("", |m| m["name"].as_str().unwrap_or_default());
+    let by_name = |list: &Value, name_of: fn(&Value) -> &Value| -> Option<Value> {
+        list.as_array()?.iter().find(|v| name_of(v) == name).cloned()
+    };
+    if by_name(&set["spec"]["volumeClaimTemplates"], |v| &v["metadata"]["name"]).is_some() {
+        return Ok(());
+    }
+    let volume = by_name(&spec["volumes"], |v| &v["name"]).unwrap_or_default();
+    let own_part = mount.is_some_and(|m| m["subPathExpr"].is_string());
+    if let Some(claim) = volume["persistentVolumeClaim"]["claimName"].as_str()
+        && !own_part
+    {
+        let claim = claim.to_owned();
+        return Err(Denial::SharedClaim { claim, path: dir.path });
+    }
+    if volume["hostPath"].is_object() {
+        warnings.push(format!(
+            "{} is on a hostPath volume: two pods of the set on one node would share it, and \
+             a pod that moves leaves its data behind",
+            dir.path
+        ));
+    }
+    let data_elsewhere = spec["volumes"].as_array().into_iter().flatten().any(find::is_data)
+        || set["spec"]["volumeClaimTemplates"].as_array().is_some_and(|l| !l.is_empty());
+    if volume["emptyDir"].is_object() || (mount.is_none() && (dir.said || !data_elsewhere)) {
+        warnings.push(format!(
+            "{} is on no persistent volume: a member's data do not outlive its pod",
+            dir.path
+        ));
+    }
+    Ok(())
+}
+
+/// Copies settings to the template where they are missing, so that owners who write the template
+/// back cause no rollout; and follows a change of a setting that was mirrored before.
+fn mirror(edit: &mut Edit, old: Option<&Value>) {
+    for map in ["labels", "annotations"] {
+        for key in names::KNOBS {
+            let at = token(key);
+            let source = format!("/metadata/{map}/{at}");
+            let target = format!("/spec/template/metadata/{map}/{at}");
+            let Some(value) = edit.at(&source).cloned() else { continue };
+            let present = edit.at(&target);
+            let mirrored = |v: &Value| old.and_then(|old| old.pointer(&source)) == Some(v);
+            match present {
+                Some(there) if *there == value || !mirrored(there) => {}
+                Some(_) | None => edit.set(&target, value),
+            }
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Names that other programs see: labels, annotations, volumes, variables.
+//!
+//! A name here is a promise. Pods that were injected by an older version carry the old ones for
+//! as long as they live.
+
+/// What all our labels and annotations begin with.
+pub const PREFIX: &str = "mooring.dev/";
+
+/// The label by which a StatefulSet or a pod template opts in.
+pub const CLUSTER: &str = "mooring.dev/cluster";
+/// How many replicas each master has.
+pub const REPLICAS_PER_SHARD: &str = "mooring.dev/replicas-per-shard";
+/// The name of the container that runs the server.
+pub const CONTAINER: &str = "mooring.dev/container";
+/// The server's configuration file.
+pub const CONFIG: &str = "mooring.dev/config";
+/// The server's working directory, where nodes.conf and the data are.
+pub const DIR: &str = "mooring.dev/dir";
+/// The server's client port.
+pub const PORT: &str = "mooring.dev/port";
+/// How long post-start holds a pod un-Ready at most.
+pub const READY_TIMEOUT: &str = "mooring.dev/ready-timeout";
+/// How long pre-stop waits for a hand-over at most.
+pub const HAND_OVER_TIMEOUT: &str = "mooring.dev/hand-over-timeout";
+/// When the registry last asked a StatefulSet's controller to try at once.
+pub const NUDGED: &str = "mooring.dev/nudged";
+/// The StatefulSet's name, on its pods.
+pub const NAME: &str = "mooring.dev/name";
+/// The index of a pod's shard.
+pub const SHARD: &str = "mooring.dev/shard";
+/// The version that injected a pod.
+pub const VERSION: &str = "mooring.dev/version";
+/// What was injected, as JSON.
+pub const STATUS: &str = "mooring.dev/status";
+
+/// What people may set on a StatefulSet, and what is mirrored to its pod template.
+pub const KNOBS: [&str; 8] =
+    [CLUSTER, REPLICAS_PER_SHARD, CONTAINER, CONFIG, DIR, PORT, READY_TIMEOUT, HAND_OVER_TIMEOUT];
+
+/// What Mooring itself writes.
+pub const OWN: [&str; 5] = [NUDGED, NAME, SHARD, VERSION, STATUS];
+
+/// The init container.
+pub const STEP: &str = "mooring-step";
+/// The volume with the step's binary.
+pub const TOOLS: &str = "mooring-tools";
+/// Where it is mounted.
+pub const TOOLS_PATH: &str = "/mooring";
+/// The step's binary in it.
+pub const STEP_BINARY: &str = "/mooring/step";
+/// The volume with the init container's token.
+pub const TOKEN: &str = "mooring-token";
+/// Where it is mounted.
+pub const TOKEN_PATH: &str = "/var/run/secrets/mooring.dev";
+/// The volume made where no other covers the server's directory.
+pub const DATA: &str = "mooring-data";
+
+/// The field manager of our writes.
+pub const MANAGER: &str = "mooring";
+/// The group of our kinds.
+pub const GROUP: &str = "mooring.dev";

@@ -1,0 +1,12 @@
+//! Drives Mooring on a real Kubernetes, and judges it with a client of its own.
+//!
+//! Two halves that meet only in [`wire`]: the [`client`] runs in a pod and knows nothing of
+//! Kubernetes; the rest drives `kubectl` as a user would and knows nothing of redis.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod client;
+pub mod clock;
+pub mod slots;
+pub mod timeline;
+pub mod wire;

@@ -32,6 +32,7 @@ var components = map[string]func(){
 	"kubelet":                 func() { run(kubelet.NewKubeletCommand(context.Background())) },
 	"kube-proxy":              func() { run(proxy.NewProxyCommand()) },
 	"kubectl":                 runKubectl,
+	"provision":               runProvision,
 }
 
 func run(command *cobra.Command) {
@@ -41,7 +42,7 @@ func run(command *cobra.Command) {
 // runKubectl does what kubectl's own main does: it prints errors the way users
 // of kubectl know them.
 func runKubectl() {
-	_ = logs.GlogSetter(kubectl.GetLogVerbosity(os.Args))
+	_, _ = logs.GlogSetter(kubectl.GetLogVerbosity(os.Args))
 	if err := cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()); err != nil {
 		kubectlutil.CheckErr(err)
 	}

@@ -212,10 +212,8 @@ fn follow(words: &[String], entrypoint: bool, env: Env<'_>) -> Launch {
     match words.iter().position(|w| Engine::of_binary(w).is_some()) {
         Some(at) => {
             let Some(engine) = Engine::of_binary(&words[at]) else { return Launch::Other };
-            let wrapper = words[..at]
-                .iter()
-                .find(|w| !w.starts_with('-') && !is_shell_or_init(w))
-                .cloned();
+            let wrapper =
+                words[..at].iter().find(|w| !w.starts_with('-') && !is_shell_or_init(w)).cloned();
             server(ServerLaunch {
                 engine,
                 words: words[at + 1..].to_vec(),
@@ -224,9 +222,9 @@ fn follow(words: &[String], entrypoint: bool, env: Env<'_>) -> Launch {
                 entrypoint,
             })
         }
-        None if words.iter().any(|w| w.ends_with(".sh")) => {
-            Launch::Opaque { why: format!("`{}` decides by itself what it starts", words.join(" ")) }
-        }
+        None if words.iter().any(|w| w.ends_with(".sh")) => Launch::Opaque {
+            why: format!("`{}` decides by itself what it starts", words.join(" ")),
+        },
         None => Launch::Other,
     }
 }
@@ -239,7 +237,14 @@ fn is_shell_or_init(word: &str) -> bool {
     let name = word.rsplit('/').next().unwrap_or(word);
     matches!(
         name,
-        "sh" | "bash" | "ash" | "dash" | "tini" | "dumb-init" | "env" | "exec" | "docker-entrypoint.sh"
+        "sh" | "bash"
+            | "ash"
+            | "dash"
+            | "tini"
+            | "dumb-init"
+            | "env"
+            | "exec"
+            | "docker-entrypoint.sh"
     )
 }
 

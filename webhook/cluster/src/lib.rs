@@ -7,7 +7,9 @@
 pub mod id;
 pub mod launch;
 pub mod net;
+pub mod nodes;
 pub mod plan;
+pub mod planner;
 pub mod protocol;
 pub mod resp;
 pub mod server;

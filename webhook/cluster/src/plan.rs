@@ -211,13 +211,15 @@ mod tests {
         assert!(matches!(Shape::of(4, Some(1)), Err(ShapeError::TooFewMasters { .. })));
         assert!(matches!(Shape::of(2, None), Err(ShapeError::TooFewMasters { .. })));
         assert!(matches!(Shape::of(7, Some(1)), Err(ShapeError::Uneven { .. })));
-        assert!(matches!(Shape::of(u32::MAX, Some(u32::MAX)), Err(ShapeError::TooFewMasters { .. })));
+        assert!(matches!(
+            Shape::of(u32::MAX, Some(u32::MAX)),
+            Err(ShapeError::TooFewMasters { .. })
+        ));
     }
 
     #[test]
     fn the_usual_three_ranges() {
-        let ranges: Vec<_> =
-            (0..3).map(|s| plan(3, 1).slots(s).unwrap().to_string()).collect();
+        let ranges: Vec<_> = (0..3).map(|s| plan(3, 1).slots(s).unwrap().to_string()).collect();
         assert_eq!(ranges, ["0-5461", "5462-10922", "10923-16383"]);
     }
 

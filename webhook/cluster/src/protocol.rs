@@ -174,6 +174,10 @@ pub struct View {
     pub members: BTreeMap<String, Member>,
     /// All pods of the StatefulSet by name, read after that write.
     pub pods: BTreeMap<String, Pod>,
+    /// Whether the pod that had this name before is known to have ended (it was not deleted by
+    /// force). False where the registry did not see its end.
+    #[serde(default)]
+    pub predecessor_ended: bool,
     /// What the hooks of this pod show to the registry; it can read this cluster's view and
     /// report for this pod, nothing else.
     #[serde(default)]
@@ -220,4 +224,25 @@ pub struct Problem {
     /// Whether asking again may help: false where only a change by a person does.
     #[serde(default)]
     pub retry: bool,
+}
+
+// === impl Report ===
+
+impl Report {
+    /// A report of something as it should be.
+    pub fn normal(reason: &str, message: &str) -> Self {
+        Self {
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+            severity: Severity::Normal,
+            bootstrapped: false,
+            node_id: None,
+            server: None,
+        }
+    }
+
+    /// A report that somebody should look at.
+    pub fn warning(reason: &str, message: &str) -> Self {
+        Self { severity: Severity::Warning, ..Self::normal(reason, message) }
+    }
 }

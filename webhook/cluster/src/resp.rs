@@ -79,7 +79,9 @@ impl Input<'_> {
             b':' => Reply::Integer(number(rest)?),
             b'$' => match number(rest)? {
                 -1 => Reply::Bulk(None),
-                n => match self.bulk(usize::try_from(n).map_err(|_| RespError("a length below 0"))?)? {
+                n => match self
+                    .bulk(usize::try_from(n).map_err(|_| RespError("a length below 0"))?)?
+                {
                     Some(bytes) => Reply::Bulk(Some(bytes)),
                     None => return Ok(None),
                 },

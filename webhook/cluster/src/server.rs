@@ -247,10 +247,10 @@ impl Reader<'_> {
         if depth > MAX_DEPTH || self.opened > MAX_FILES {
             return Err(ConfigError::TooLarge);
         }
-        let bytes = self.files.read(path, MAX_FILE + 1).map_err(|why| ConfigError::File {
-            path: path.to_owned(),
-            why,
-        })?;
+        let bytes = self
+            .files
+            .read(path, MAX_FILE + 1)
+            .map_err(|why| ConfigError::File { path: path.to_owned(), why })?;
         if bytes.len() > MAX_FILE {
             return Err(ConfigError::TooLarge);
         }

@@ -25,7 +25,10 @@ fn read(words: &[&str], files: &[(&str, &str)]) -> Result<ServerConfig, ConfigEr
 fn options_beat_the_file_and_the_last_value_wins() {
     let config = read(
         &["/c/r.conf", "--port", "7001", "--dir", "b"],
-        &[("/c/r.conf", "port 1\nPORT 2\n  cluster-enabled YES\r\ndir a\n# x\nrequirepass \"p\\x41\"\n")],
+        &[(
+            "/c/r.conf",
+            "port 1\nPORT 2\n  cluster-enabled YES\r\ndir a\n# x\nrequirepass \"p\\x41\"\n",
+        )],
     )
     .unwrap();
     assert_eq!((config.port, config.bus_port), (Some(7001), 17001));
@@ -74,9 +77,8 @@ fn what_the_server_refuses_is_refused_with_its_place() {
 #[test]
 fn a_placeholder_is_no_address() {
     let own = ["10.0.0.1".parse().unwrap()];
-    let problem = |text: &str| {
-        read(&["--cluster-announce-ip", text], &[]).unwrap().announce_problem(&own)
-    };
+    let problem =
+        |text: &str| read(&["--cluster-announce-ip", text], &[]).unwrap().announce_problem(&own);
     assert_eq!(problem("10.0.0.1"), None);
     assert!(problem("10.0.0.2").unwrap().contains("not this pod's address"));
     assert!(problem("${POD_IP}").unwrap().contains("no address"));

@@ -133,9 +133,7 @@ pub fn shell_commands(script: &str, env: Env<'_>) -> Result<Vec<ShellCommand>, W
                 }
             }
             '$' => reader.variable(&mut chars)?,
-            '#' if reader.word.is_none() => {
-                while chars.next_if(|c| *c != '\n').is_some() {}
-            }
+            '#' if reader.word.is_none() => while chars.next_if(|c| *c != '\n').is_some() {},
             ';' | '\n' => reader.end_command(false),
             '&' if chars.next_if_eq(&'&').is_some() => reader.end_command(false),
             '&' => reader.end_command(true),

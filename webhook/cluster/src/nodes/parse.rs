@@ -1,0 +1,202 @@
+//! Reading nodes.conf: strict where an engine would abort or crash, lenient nowhere else.
+
+use super::{Damage, Endpoint, Flag, Line, Node, NodesConf, NodesError, Vars};
+use crate::slot::SlotRange;
+
+/// A file larger than this is refused: 1,000 nodes with every slot range of its own take 2 MB.
+pub const MAX_BYTES: usize = 16 << 20;
+
+impl NodesConf {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// Where an engine would abort or crash, where two lines claim one slot or one id (engines
+    /// keep the first without a word), and where the own line lacks its role or master.
+    pub fn parse(bytes: &[u8]) -> Result<Self, NodesError> {
+        if bytes.len() > MAX_BYTES {
+            return Err(error(0, "the file is larger than 16 MiB"));
+        }
+        let mut damage = Vec::new();
+        let kept = match bytes.iter().position(|b| *b == 0) {
+            Some(at) => {
+                let whole = bytes[..at].iter().rposition(|b| *b == b'\n').map_or(0, |n| n + 1);
+                let line = bytes[..whole].iter().filter(|b| **b == b'\n').count() + 1;
+                damage.push(Damage::ZeroBytes(line));
+                &bytes[..whole]
+            }
+            None => bytes,
+        };
+        if kept.is_empty() {
+            let why = if bytes.is_empty() { "is empty" } else { "holds nothing but zero bytes" };
+            return Err(error(0, &format!("the file {why}")));
+        }
+        let text = std::str::from_utf8(kept).map_err(|_| error(0, "the file is not text"))?;
+        let mut lines = Vec::new();
+        for (i, raw) in text.split_inclusive('\n').enumerate() {
+            match line(raw, i + 1)? {
+                Some(line) => lines.push(line),
+                None => damage.push(Damage::NoId(i + 1)),
+            }
+        }
+        // A last line without its end is written back with one.
+        if let Some(Line::Node { raw, .. } | Line::Vars { raw, .. }) = lines.last_mut()
+            && !raw.ends_with('\n')
+        {
+            raw.push('\n');
+        }
+        if !lines.iter().any(|l| matches!(l, Line::Vars { .. })) {
+            damage.push(Damage::NoVars);
+        }
+        let conf = Self { lines, damage };
+        conf.check()?;
+        Ok(conf)
+    }
+
+    fn check(&self) -> Result<(), NodesError> {
+        let mine: Vec<_> = self.nodes().filter(|n| n.flags.contains(&Flag::Myself)).collect();
+        let [me] = mine.as_slice() else {
+            let n = mine.len();
+            return Err(error(0, &format!("{n} lines are flagged `myself`, and one has to be")));
+        };
+        match (me.flags.contains(&Flag::Master), me.flags.contains(&Flag::Replica), me.master) {
+            (true, false, None) | (false, true, Some(_)) => {}
+            (false, true, None) => {
+                return Err(error(0, "the own line says replica and names no master"));
+            }
+            (true, false, Some(_)) => {
+                return Err(error(0, "the own line says master and names a master"));
+            }
+            _ => return Err(error(0, "the own line says neither master nor replica")),
+        }
+        let mut ids = std::collections::BTreeSet::new();
+        if let Some(twice) = self.nodes().find(|n| !ids.insert(n.id)) {
+            return Err(error(0, &format!("the id {} stands on two lines", twice.id)));
+        }
+        let mut ranges: Vec<SlotRange> = self.nodes().flat_map(|n| n.slots.clone()).collect();
+        ranges.sort_unstable();
+        if let Some(pair) = ranges.windows(2).find(|pair| pair[0].overlaps(pair[1])) {
+            let why = format!("the slots {} and {} overlap", pair[0], pair[1]);
+            return Err(error(0, &why));
+        }
+        Ok(())
+    }
+}
+
+/// `None` for a line without an id, which is dropped.
+fn line(raw: &str, n: usize) -> Result<Option<Line>, NodesError> {
+    let raw = raw.to_owned();
+    let body = raw.strip_suffix('\n').unwrap_or(&raw);
+    if body.is_empty() {
+        return Ok(Some(Line::Blank(raw)));
+    }
+    let words: Vec<&str> = body.split_ascii_whitespace().collect();
+    match words.first() {
+        None => Err(error(n, "the line holds nothing but blanks, on which engines crash")),
+        Some(&"vars") => {
+            let vars = vars(&words[1..], n)?;
+            Ok(Some(Line::Vars { raw, was: vars, now: vars }))
+        }
+        Some(_) if body.starts_with(' ') && words.len() < 8 => Ok(None),
+        Some(_) => {
+            let node = Box::new(node(&words, n)?);
+            Ok(Some(Line::Node { raw, was: node.clone(), now: node }))
+        }
+    }
+}
+
+fn vars(words: &[&str], n: usize) -> Result<Vars, NodesError> {
+    let mut vars = Vars { current_epoch: 0, last_vote_epoch: 0 };
+    for pair in words.chunks(2) {
+        let [name, value] = pair else { return Err(error(n, "a name without a value")) };
+        match *name {
+            "currentEpoch" => vars.current_epoch = number(value, n)?,
+            "lastVoteEpoch" => vars.last_vote_epoch = number(value, n)?,
+            _ => {}
+        }
+    }
+    Ok(vars)
+}
+
+fn node(words: &[&str], n: usize) -> Result<Node, NodesError> {
+    let [id, address, flags, master, ping, pong, epoch, link, slots @ ..] = words else {
+        return Err(error(n, &format!("{} fields instead of 8 or more", words.len())));
+    };
+    let id = id.parse().map_err(|e| error(n, &format!("{e}")))?;
+    let mut node = Node {
+        id,
+        endpoint: endpoint(address, n)?,
+        flags: Default::default(),
+        master: None,
+        ping_sent: number(ping, n)?,
+        pong_received: number(pong, n)?,
+        config_epoch: number(epoch, n)?,
+        link: (*link).to_owned(),
+        slots: Vec::new(),
+        open_slots: Vec::new(),
+    };
+    for flag in flags.split(',').filter(|f| !f.eq_ignore_ascii_case("noflags")) {
+        let known = Flag::parse(flag);
+        node.flags.insert(known.ok_or_else(|| error(n, &format!("unknown flag `{flag}`")))?);
+    }
+    if *master != "-" {
+        node.master = Some(master.parse().map_err(|e| error(n, &format!("master: {e}")))?);
+    }
+    for slot in slots {
+        if slot.starts_with('[') {
+            open_slot(slot).ok_or_else(|| error(n, &format!("`{slot}` is no open slot")))?;
+            node.open_slots.push((*slot).to_owned());
+        } else {
+            let range = SlotRange::parse(slot).map_err(|e| error(n, &format!("`{slot}`: {e}")))?;
+            node.slots.push(range);
+        }
+    }
+    Ok(node)
+}
+
+/// `host:port[@bus][,hostname[,name=value]*]`, the host up to the last colon.
+fn endpoint(text: &str, n: usize) -> Result<Endpoint, NodesError> {
+    let mut parts = text.split(',');
+    let address = parts.next().unwrap_or_default();
+    let (host, ports) =
+        address.rsplit_once(':').ok_or_else(|| error(n, "the address has no port"))?;
+    if host.len() > 45 {
+        return Err(error(n, "the address is longer than 45 characters"));
+    }
+    let (port, bus) = match ports.split_once('@') {
+        Some((port, bus)) => (port, Some(bus)),
+        None => (ports, None),
+    };
+    let port_number = |p: &str| p.parse().map_err(|_| error(n, &format!("`{p}` is no port")));
+    let mut endpoint = Endpoint {
+        host: host.to_owned(),
+        port: port_number(port)?,
+        bus: bus.map(port_number).transpose()?,
+        hostname: parts.next().map(str::to_owned),
+        aux: Vec::new(),
+    };
+    for part in parts {
+        let (name, value) = part
+            .split_once('=')
+            .ok_or_else(|| error(n, &format!("`{part}` is no auxiliary field")))?;
+        endpoint.aux.push((name.to_owned(), value.to_owned()));
+    }
+    Ok(endpoint)
+}
+
+/// `[slot->-id]` or `[slot-<-id]`.
+fn open_slot(text: &str) -> Option<()> {
+    let inner = text.strip_prefix('[')?.strip_suffix(']')?;
+    let (slot, id) = inner.split_once("->-").or_else(|| inner.split_once("-<-"))?;
+    let slot = SlotRange::parse(slot).ok()?;
+    id.parse::<crate::id::NodeId>().ok()?;
+    (slot.count() == 1).then_some(())
+}
+
+fn number(text: &str, n: usize) -> Result<u64, NodesError> {
+    text.parse().map_err(|_| error(n, &format!("`{text}` is no number")))
+}
+
+fn error(line: usize, why: &str) -> NodesError {
+    // Text from a file may be of any length and goes to a log.
+    NodesError { line, why: why.chars().take(200).collect() }
+}

@@ -1,0 +1,301 @@
+use super::*;
+use crate::id::Ordinal;
+use crate::plan::Plan;
+use crate::protocol::{Member, Pod};
+
+fn plan() -> Plan {
+    Plan { salt: "salt".to_owned(), shards: 3, replicas_per_shard: 1, generation: 1 }
+}
+
+fn ip(n: u8) -> IpAddr {
+    IpAddr::from([10, 0, 0, n])
+}
+
+fn at(n: u8) -> Address {
+    Address { ip: ip(n), ports: Ports::plain(6379) }
+}
+
+fn setup(text: &str) -> Setup {
+    struct None;
+    impl crate::server::Files for None {
+        fn read(&self, _: &std::path::Path, _: usize) -> Result<Vec<u8>, String> {
+            Err("no such file".to_owned())
+        }
+        fn glob(&self, _: &std::path::Path) -> Vec<std::path::PathBuf> {
+            Vec::new()
+        }
+    }
+    let words: Vec<_> = text.split_whitespace().map(str::to_owned).collect();
+    Setup {
+        step: "0.1.0".to_owned(),
+        ips: vec![ip(200)],
+        config: ServerConfig::read(&words, std::path::Path::new("/data"), &None)
+            .map_err(|e| e.to_string()),
+        format: Format::Plain,
+    }
+}
+
+fn cluster() -> Setup {
+    setup("--cluster-enabled yes")
+}
+
+fn member(ordinal: u32, n: u8) -> Member {
+    Member {
+        node_id: Some(plan().node_id(Ordinal(ordinal))),
+        ips: vec![ip(n)],
+        ports: Ports::plain(6379),
+        pod_uid: format!("uid-{ordinal}"),
+        registered_at: String::new(),
+        disk: Disk::default(),
+        bootstrapped: true,
+        server: None,
+        decision: None,
+    }
+}
+
+fn pod(ordinal: u32, n: u8) -> Pod {
+    Pod {
+        uid: format!("uid-{ordinal}"),
+        ips: vec![ip(n)],
+        injected: true,
+        running: true,
+        ready: true,
+        deleting: false,
+    }
+}
+
+/// The view of `cache-0`; the other members are those of `members`.
+fn view(members: &[u32]) -> View {
+    let name = |o: u32| format!("cache-{o}");
+    View {
+        namespace: "shop".to_owned(),
+        name: "cache".to_owned(),
+        pod: name(0),
+        ordinal: Ordinal(0),
+        replicas: 6,
+        past: Vec::new(),
+        plan: plan(),
+        before: None,
+        members: members.iter().map(|o| (name(*o), member(*o, *o as u8 + 10))).collect(),
+        pods: members.iter().map(|o| (name(*o), pod(*o, *o as u8 + 10))).collect(),
+        predecessor_ended: true,
+        hook_token: String::new(),
+    }
+}
+
+fn file(ordinal: u32, own: u8) -> String {
+    let peers = plan().ordinals().map(|o| (plan().node_id(o), at(o.0 as u8 + 100))).collect();
+    NodesConf::bootstrap(&plan(), Ordinal(ordinal), at(own), &peers, Format::Plain)
+        .unwrap()
+        .to_string()
+}
+
+/// Drives a planner to its end: every action is answered by `answer`.
+fn drive(setup: Setup, mut answer: impl FnMut(&Action) -> Option<Fact>) -> (Vec<Action>, Millis) {
+    let mut planner = Planner::new(setup);
+    let mut now = Millis(0);
+    let mut done = Vec::new();
+    for _ in 0..1000 {
+        let poll = planner.poll(now);
+        if poll.actions.is_empty() {
+            now = poll.wake.expect("the planner waits for nothing");
+            continue;
+        }
+        for action in poll.actions {
+            if let Some(fact) = answer(&action) {
+                planner.observe(now, fact);
+            }
+            let last = matches!(action, Action::Start | Action::Refuse(_));
+            done.push(action);
+            if last {
+                return (done, now);
+            }
+        }
+    }
+    panic!("no end: {done:?}");
+}
+
+fn answers(disk: DiskSeen, view: View) -> impl FnMut(&Action) -> Option<Fact> {
+    move |action| match action {
+        Action::ReadDisk => Some(Fact::Disk(disk.clone())),
+        Action::Register(_) => Some(Fact::Registered(Box::new(view.clone()))),
+        Action::Write(_) => Some(Fact::Written(Ok(()))),
+        Action::Report(_) => Some(Fact::Reported(Ok(()))),
+        Action::Probe(at) => Some(Fact::Probed { at: *at, answer: Answer::Nobody }),
+        _ => None,
+    }
+}
+
+fn disk(text: &str) -> DiskSeen {
+    DiskSeen { nodes_conf: Some(text.as_bytes().to_vec()), data: true }
+}
+
+fn written(actions: &[Action]) -> NodesConf {
+    let text = actions.iter().find_map(|a| match a {
+        Action::Write(text) => Some(text),
+        _ => None,
+    });
+    NodesConf::parse(text.expect("nothing was written").as_bytes()).unwrap()
+}
+
+fn refusal(actions: &[Action]) -> &str {
+    match actions.last() {
+        Some(Action::Refuse(why)) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_empty_disk_of_a_new_set_begins_by_the_plan_and_is_recorded_before_the_server_starts() {
+    let (actions, _) = drive(cluster(), answers(DiskSeen::default(), view(&[1, 2])));
+    let conf = written(&actions);
+    assert_eq!(conf.node(plan().node_id(Ordinal(1))).unwrap().endpoint.host, "10.0.0.11");
+    assert_eq!(conf.node(plan().node_id(Ordinal(3))).unwrap().endpoint.host, "");
+    let [.., Action::Write(_), Action::Report(report), Action::Start] = &actions[..] else {
+        panic!("{actions:?}")
+    };
+    assert!(report.bootstrapped);
+}
+
+#[test]
+fn a_bootstrap_that_was_not_recorded_does_not_start() {
+    let mut answer = answers(DiskSeen::default(), view(&[]));
+    let (actions, _) = drive(cluster(), |action| match action {
+        Action::Report(_) => Some(Fact::Reported(Err("conflict".to_owned()))),
+        other => answer(other),
+    });
+    assert!(refusal(&actions).contains("did not record"));
+}
+
+#[test]
+fn an_empty_disk_of_a_set_with_a_past_begins_nothing() {
+    for change in [
+        (|v: &mut View| v.past.push("a claim is older".to_owned())) as fn(&mut View),
+        |v| v.before = Some(member(0, 1)),
+        |v| v.ordinal = Ordinal(6),
+    ] {
+        let mut view = view(&[1]);
+        change(&mut view);
+        let (actions, _) = drive(cluster(), answers(DiskSeen::default(), view));
+        assert!(!actions.iter().any(|a| matches!(a, Action::Write(_))), "{actions:?}");
+        assert_eq!(actions.last(), Some(&Action::Start));
+    }
+}
+
+#[test]
+fn data_without_identity_are_refused() {
+    let seen = DiskSeen { nodes_conf: None, data: true };
+    let (actions, _) = drive(cluster(), answers(seen, view(&[])));
+    assert!(refusal(&actions).contains("no nodes.conf"));
+}
+
+#[test]
+fn a_repair_takes_addresses_from_the_registry_and_waits_for_nobody() {
+    let (actions, now) = drive(cluster(), answers(disk(&file(0, 200)), view(&[1, 4])));
+    let conf = written(&actions);
+    let host = |o| conf.node(plan().node_id(Ordinal(o))).unwrap().endpoint.host.clone();
+    assert_eq!([host(0), host(1), host(2), host(4)], ["10.0.0.200", "10.0.0.11", "", "10.0.0.14"]);
+    assert_eq!(now, Millis(0));
+}
+
+#[test]
+fn pods_that_never_registered_are_asked_who_they_are() {
+    let mut view = view(&[1, 2]);
+    view.members.clear();
+    view.pods.insert("cache-3".to_owned(), pod(3, 103));
+    let mut answer = answers(disk(&file(0, 200)), view);
+    let (actions, _) = drive(cluster(), |action| match action {
+        Action::Probe(at) if at.ip() == ip(11) => {
+            Some(Fact::Probed { at: *at, answer: Answer::Node(plan().node_id(Ordinal(5))) })
+        }
+        Action::Probe(at) if at.ip() == ip(12) => None,
+        Action::Probe(at) => Some(Fact::Probed { at: *at, answer: Answer::Unclear }),
+        other => answer(other),
+    });
+    let conf = written(&actions);
+    let host = |o| conf.node(plan().node_id(Ordinal(o))).unwrap().endpoint.host.clone();
+    // 5 was found where it said so; 3 did not say, but its pod runs where the file has it.
+    assert_eq!([host(1), host(2), host(3), host(5)], ["", "", "10.0.0.103", "10.0.0.11"]);
+}
+
+#[test]
+fn a_disk_that_is_shared_with_a_living_pod_is_refused() {
+    let (actions, _) = drive(cluster(), answers(disk(&file(1, 200)), view(&[1])));
+    assert!(refusal(&actions).contains("running pod cache-1"));
+}
+
+#[test]
+fn a_master_whose_slots_have_another_owner_steps_down() {
+    let mut view = view(&[3]);
+    let heir = plan().node_id(Ordinal(3));
+    view.members.get_mut("cache-3").unwrap().disk.identity = Some(crate::protocol::Identity {
+        node_id: heir,
+        role: crate::protocol::Role::Master,
+        slots: vec![plan().slots(0).unwrap()],
+        config_epoch: 7,
+        current_epoch: 7,
+    });
+    let (actions, _) = drive(cluster(), answers(disk(&file(0, 200)), view));
+    let conf = written(&actions);
+    assert_eq!(conf.myself().unwrap().master, Some(heir));
+    assert_eq!(conf.node(heir).unwrap().config_epoch, 7);
+}
+
+#[test]
+fn a_server_that_still_runs_as_this_member_is_waited_for_and_the_disk_read_again() {
+    let mut view = view(&[1]);
+    view.predecessor_ended = false;
+    let me = plan().node_id(Ordinal(0));
+    let mut answer = answers(disk(&file(0, 99)), view);
+    let mut left = 3;
+    let (actions, _) = drive(cluster(), |action| match action {
+        Action::Probe(at) if at.ip() == ip(99) && left > 0 => {
+            left -= 1;
+            Some(Fact::Probed { at: *at, answer: Answer::Node(me) })
+        }
+        other => answer(other),
+    });
+    let reads = actions.iter().filter(|a| **a == Action::ReadDisk).count();
+    assert_eq!((reads, actions.last()), (2, Some(&Action::Start)));
+}
+
+#[test]
+fn without_the_registry_a_member_is_repaired_by_its_peers_own_words_and_a_new_one_waits() {
+    let away = |disk: DiskSeen| {
+        drive(cluster(), move |action| match action {
+            Action::ReadDisk => Some(Fact::Disk(disk.clone())),
+            Action::Register(_) => {
+                Some(Fact::RegistryFailed { why: "no route".to_owned(), retry: true })
+            }
+            Action::Resolve => Some(Fact::Resolved(vec![ip(50)])),
+            Action::Probe(at) if at.ip() == ip(50) => {
+                Some(Fact::Probed { at: *at, answer: Answer::Node(plan().node_id(Ordinal(2))) })
+            }
+            Action::Probe(at) => Some(Fact::Probed { at: *at, answer: Answer::Unclear }),
+            Action::Write(_) => Some(Fact::Written(Ok(()))),
+            _ => None,
+        })
+    };
+    let (actions, now) = away(disk(&file(0, 200)));
+    let conf = written(&actions);
+    let host = |o| conf.node(plan().node_id(Ordinal(o))).unwrap().endpoint.host.clone();
+    assert_eq!([host(1), host(2)], ["", "10.0.0.50"]);
+    assert!(now >= REGISTRY_PATIENCE && now < Millis(15_000));
+
+    let (actions, now) = away(DiskSeen::default());
+    assert!(refusal(&actions).contains("no route"));
+    assert!(now >= REGISTRY_PATIENCE_BLANK && now < Millis(30_000));
+}
+
+#[test]
+fn what_can_not_work_is_refused_at_once() {
+    let end = |setup: Setup, seen: DiskSeen| {
+        let (actions, _) = drive(setup, answers(seen, view(&[])));
+        refusal(&actions).to_owned()
+    };
+    assert!(end(setup(""), DiskSeen::default()).contains("cluster-enabled yes"));
+    assert!(end(setup("/c"), DiskSeen::default()).contains("/c can not be read"));
+    let placeholder = setup("--cluster-enabled yes --cluster-announce-ip ${POD_IP}");
+    assert!(end(placeholder, DiskSeen::default()).contains("cluster-announce-ip"));
+    assert!(end(cluster(), disk("x")).contains("damaged"));
+}

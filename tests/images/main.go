@@ -3,6 +3,7 @@
 //
 //	image pack --out FILE.tar --tag NAME:TAG [--root DIR] [--file FROM=/TO]... [--entrypoint WORD]... [...]
 //	image push FILE.tar REFERENCE
+//	image unprotect SERVER
 package main
 
 import (
@@ -20,6 +21,11 @@ func main() {
 		err = pack(os.Args[2:])
 	case "push":
 		err = push(os.Args[2:])
+	case "unprotect":
+		if len(os.Args) != 3 {
+			usage()
+		}
+		err = unprotect(os.Args[2])
 	default:
 		usage()
 	}
@@ -34,6 +40,7 @@ func usage() {
   image pack --out FILE.tar --tag NAME:TAG [--root DIR] [--file FROM=/TO]...
              [--entrypoint WORD]... [--cmd WORD]... [--env NAME=VALUE]...
              [--workdir DIR] [--volume DIR]... [--user USER] [--port PORT]...
-  image push [--insecure] FILE.tar REFERENCE`)
+  image push [--insecure] FILE.tar REFERENCE
+  image unprotect SERVER`)
 	os.Exit(2)
 }

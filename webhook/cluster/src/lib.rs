@@ -11,6 +11,7 @@ pub mod nodes;
 pub mod plan;
 pub mod planner;
 pub mod protocol;
+pub mod rdb;
 pub mod resp;
 pub mod server;
 pub mod slot;

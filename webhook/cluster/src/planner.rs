@@ -122,6 +122,9 @@ pub struct Poll {
     pub wake: Option<Millis>,
 }
 
+/// The shell ends before it plans for a pod without an address; never written.
+const UNSPECIFIED: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
+
 /// How long the registry is waited for by a member that can be repaired without it.
 pub const REGISTRY_PATIENCE: Millis = Millis(10_000);
 /// How long it is waited for by a member that can not start without it.
@@ -355,7 +358,7 @@ impl Planner {
     }
 
     fn own_ip(&self) -> IpAddr {
-        self.setup.ips.first().copied().unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED))
+        self.setup.ips.first().copied().unwrap_or(UNSPECIFIED)
     }
 
     // --- the registry ---
@@ -383,10 +386,7 @@ impl Planner {
     }
 
     fn registry_failed(&mut self, now: Millis, why: String, retry: bool) {
-        let attempts = match self.registry {
-            Registry::Asked { attempts } => attempts,
-            _ => return,
-        };
+        let Registry::Asked { attempts } = self.registry else { return };
         let blank = matches!(&self.disk, DiskState::Read(d) if matches!(d.conf, Ok(None)));
         let patience = if blank { REGISTRY_PATIENCE_BLANK } else { REGISTRY_PATIENCE };
         self.registry = if retry && now < patience {

@@ -148,7 +148,7 @@ proptest! {
         let slots: u32 = read.nodes().flat_map(|n| &n.slots).map(|r| r.count()).sum();
         prop_assert_eq!(slots, 16384);
         // Repairing what was just written with the same facts changes nothing.
-        let mut again = read.clone();
+        let mut again = read;
         again.repair(at("10.0.1.1"), &peers);
         prop_assert_eq!(again.to_string(), conf.to_string());
     }

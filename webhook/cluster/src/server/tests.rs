@@ -90,3 +90,28 @@ fn a_secret_is_not_printed() {
     let config = read(&["--requirepass", "hunter2"], &[]).unwrap();
     assert!(!format!("{config:?}").contains("hunter2"));
 }
+
+#[test]
+fn patterns_of_include() {
+    for (pattern, name, expected) in [
+        ("*.conf", "a.conf", true),
+        ("*.conf", ".a.conf", false),
+        ("*.conf", "a.conf.bak", false),
+        ("a?c", "abc", true),
+        ("[a-c]*", "b1", true),
+        ("[!a-c]*", "b1", false),
+        ("[", "[", false),
+        ("**a**", "xxay", true),
+    ] {
+        assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
+    }
+}
+
+#[test]
+fn annotations_beat_what_was_read() {
+    let mut config = read(&["--dir", "/a"], &[]).unwrap();
+    config.move_to(Path::new("/b"));
+    config.set_port(7000);
+    assert_eq!(config.nodes_conf, Path::new("/b/nodes.conf"));
+    assert_eq!((config.port, config.bus_port), (Some(7000), 17000));
+}

@@ -1,0 +1,165 @@
+//! The member's disk: looking at it, and replacing a file so that a crash leaves the old or the
+//! new one, whole, with owner and mode as the server needs them.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use cluster::nodes;
+use cluster::planner::DiskSeen;
+use cluster::rdb;
+use cluster::server::{Files, ServerConfig};
+
+/// The real file system, for reading configurations.
+pub(crate) struct RealFiles;
+
+/// Whose a file is to be, and its mode.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Owner {
+    ids: Option<(u32, u32)>,
+    mode: u32,
+}
+
+/// What lies where the server will look.
+pub(crate) fn look(config: &ServerConfig) -> Result<DiskSeen, String> {
+    let nodes_conf = read_bounded(&config.nodes_conf, nodes::MAX_BYTES + 1)
+        .map_err(|e| format!("{} can not be read: {e}", config.nodes_conf.display()))?;
+    // The server makes an empty file when it takes the lock: that is no identity.
+    let nodes_conf = nodes_conf.filter(|bytes| !bytes.is_empty());
+    Ok(DiskSeen { nodes_conf, data: has_data(config) })
+}
+
+/// Writes nodes.conf, and keeps the file that it replaces as `.bak`.
+pub(crate) fn write_nodes_conf(config: &ServerConfig, text: &str) -> io::Result<()> {
+    let path = &config.nodes_conf;
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    match read_bounded(path, nodes::MAX_BYTES)? {
+        Some(old) if old == text.as_bytes() => Ok(()),
+        Some(old) => {
+            let owner = Owner::of(path, None)?;
+            if !old.is_empty() {
+                let mut name = path.as_os_str().to_owned();
+                name.push(".bak");
+                replace(Path::new(&name), &old, owner)?;
+            }
+            replace(path, text.as_bytes(), owner)
+        }
+        None => replace(path, text.as_bytes(), Owner::of(folder, Some(0o644))?),
+    }
+}
+
+/// Replaces a file: temporary file in the same folder, fsync, rename, fsync of the folder.
+pub(crate) fn replace(path: &Path, bytes: &[u8], owner: Owner) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".mooring-tmp");
+    let temporary = folder.join(name);
+    let written = (|| {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
+        file.write_all(bytes)?;
+        owner.apply(&file)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        File::open(folder)?.sync_all()
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+// === impl RealFiles ===
+
+impl Files for RealFiles {
+    fn read(&self, path: &Path, limit: usize) -> Result<Vec<u8>, String> {
+        match read_bounded(path, limit) {
+            Ok(Some(bytes)) => Ok(bytes),
+            Ok(None) => Err("there is no such file".to_owned()),
+            Err(e) => Err(e.to_string()),
+        }
+    }
+
+    fn glob(&self, pattern: &Path) -> Vec<PathBuf> {
+        let (Some(folder), Some(name)) = (pattern.parent(), pattern.file_name()) else {
+            return Vec::new();
+        };
+        let name = name.to_string_lossy();
+        let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+        let names = entries.take(10_000).filter_map(|e| e.ok()?.file_name().into_string().ok());
+        let mut matching: Vec<_> =
+            names.filter(|n| cluster::server::matches(&name, n)).map(|n| folder.join(n)).collect();
+        matching.sort();
+        matching
+    }
+}
+
+// === impl Owner ===
+
+impl Owner {
+    /// This process's own user, with this mode.
+    pub(crate) fn mine(mode: u32) -> Self {
+        Self { ids: None, mode }
+    }
+
+    /// That of an existing file or folder; `mode` instead of its own, if given.
+    fn of(path: &Path, mode: Option<u32>) -> io::Result<Self> {
+        let meta = fs::metadata(path)?;
+        let mode = mode.unwrap_or(meta.permissions().mode() & 0o777);
+        Ok(Self { ids: Some((meta.uid(), meta.gid())), mode })
+    }
+
+    fn apply(self, file: &File) -> io::Result<()> {
+        let meta = file.metadata()?;
+        if let Some((uid, gid)) = self.ids
+            && (meta.uid(), meta.gid()) != (uid, gid)
+        {
+            // Without the right to change owners the file is ours, and so is the server.
+            match std::os::unix::fs::fchown(file, Some(uid), Some(gid)) {
+                Err(e) if e.kind() != io::ErrorKind::PermissionDenied => return Err(e),
+                _ => {}
+            }
+        }
+        file.set_permissions(fs::Permissions::from_mode(self.mode))
+    }
+}
+
+fn read_bounded(path: &Path, limit: usize) -> io::Result<Option<Vec<u8>>> {
+    match File::open(path) {
+        Ok(file) => {
+            let mut bytes = Vec::new();
+            file.take(limit as u64).read_to_end(&mut bytes)?;
+            Ok(Some(bytes))
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Whether there are keys in a snapshot or commands in a log. A server that has never held
+/// anything leaves files too, which are not empty.
+fn has_data(config: &ServerConfig) -> bool {
+    let snapshot = |path: &Path| match read_bounded(path, rdb::HEAD) {
+        Ok(Some(head)) => rdb::may_hold_keys(&head),
+        Ok(None) => false,
+        Err(_) => true,
+    };
+    let log = |path: &Path| match fs::metadata(path) {
+        Ok(meta) => meta.len() > 0,
+        Err(e) => e.kind() != io::ErrorKind::NotFound,
+    };
+    if snapshot(&config.dir.join(&config.rdb_file)) || log(&config.dir.join(&config.aof_file)) {
+        return true;
+    }
+    let Ok(entries) = fs::read_dir(config.dir.join(&config.aof_dir)) else { return false };
+    entries.flatten().map(|e| e.path()).any(|path| match path.extension() {
+        Some(e) if e == "rdb" => snapshot(&path),
+        Some(e) if e == "aof" => log(&path),
+        _ => false,
+    })
+}

@@ -1,0 +1,160 @@
+//! `step init`: before the server starts. Drives the planner; decides nothing.
+
+use std::path::Path;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use cluster::planner::{Action, Fact, Millis, PROBE_PATIENCE, Planner, Setup};
+use cluster::server::ServerConfig;
+
+use crate::registry::Registry;
+use crate::settings::{self, Settings};
+use crate::{address, disk, redis};
+
+/// Runs it; an error is the sentence to show.
+pub(crate) fn run() -> Result<(), String> {
+    let began = Instant::now();
+    let mut settings = Settings::from_env()?;
+    install()?;
+    let config = settings.container.server_config();
+    let token = std::fs::read_to_string(settings::TOKEN)
+        .map_err(|e| format!("the pod's token can not be read ({}): {e}", settings::TOKEN))?;
+    let shell = Shell {
+        registry: Registry::new(&settings, token.trim().to_owned())?,
+        config: config.clone().ok(),
+        service: service_name(&settings),
+    };
+    let mut planner = Planner::new(Setup {
+        step: env!("CARGO_PKG_VERSION").to_owned(),
+        ips: settings::pod_ips()?,
+        config,
+        format: settings.container.format(),
+    });
+    let (send, receive) = mpsc::channel();
+    let now = || Millis(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
+    let result = loop {
+        let poll = planner.poll(now());
+        if poll.actions.is_empty() {
+            let wake = poll.wake.map_or(1000, |at| at.0.saturating_sub(now().0));
+            match receive.recv_timeout(Duration::from_millis(wake.clamp(1, 60_000))) {
+                Ok(fact) => planner.observe(now(), fact),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break Err("no more facts".to_owned()),
+            }
+            continue;
+        }
+        let mut end = None;
+        for action in poll.actions {
+            log(began, &action);
+            match action {
+                Action::Start => end = Some(Ok(())),
+                Action::Refuse(why) => end = Some(Err(why)),
+                other => shell.carry_out(other, &send),
+            }
+        }
+        if let Some(end) = end {
+            break end;
+        }
+    };
+    if let Some(view) = planner.view() {
+        settings.hook_token.clone_from(&view.hook_token);
+    }
+    if result.is_ok() {
+        settings.leave()?;
+        println!("mooring: done after {} ms; the server starts", began.elapsed().as_millis());
+    }
+    result
+}
+
+/// What actions are carried out with.
+struct Shell {
+    registry: Registry,
+    config: Option<ServerConfig>,
+    service: Option<String>,
+}
+
+// === impl Shell ===
+
+impl Shell {
+    /// Carries an action out; what it brings comes back as a fact. What waits for the network
+    /// runs in a thread of its own, so that nothing waits for anything else.
+    fn carry_out(&self, action: Action, facts: &Sender<Fact>) {
+        let facts = facts.clone();
+        let Some(config) = self.config.clone() else { return };
+        let registry = self.registry.clone();
+        match action {
+            Action::ReadDisk => {
+                let seen = disk::look(&config).unwrap_or_else(|why| {
+                    // Unreadable is not empty: the planner has to see damage.
+                    eprintln!("mooring: {why}");
+                    cluster::planner::DiskSeen { nodes_conf: Some(Vec::new()), data: true }
+                });
+                let _ = facts.send(Fact::Disk(seen));
+            }
+            Action::Write(text) => {
+                let written = disk::write_nodes_conf(&config, &text).map_err(|e| e.to_string());
+                let _ = facts.send(Fact::Written(written));
+            }
+            Action::Probe(at) => {
+                thread::spawn(move || {
+                    let timeout = Duration::from_millis(PROBE_PATIENCE.0 - 50);
+                    let answer = redis::probe(at, config.password.as_ref(), timeout);
+                    let _ = facts.send(Fact::Probed { at, answer });
+                });
+            }
+            Action::Register(body) => {
+                thread::spawn(move || {
+                    let _ = facts.send(match registry.register(&body) {
+                        Ok(view) => Fact::Registered(Box::new(view)),
+                        Err(e) => Fact::RegistryFailed { why: e.why, retry: e.retry },
+                    });
+                });
+            }
+            Action::Report(report) => {
+                thread::spawn(move || {
+                    let result = registry.report(&report).map_err(|e| e.to_string());
+                    let _ = facts.send(Fact::Reported(result));
+                });
+            }
+            Action::Resolve => {
+                let service = self.service.clone();
+                thread::spawn(move || {
+                    let found = service
+                        .map(|name| address::resolve(&name, Duration::from_millis(500)))
+                        .unwrap_or_default();
+                    let _ = facts.send(Fact::Resolved(found));
+                });
+            }
+            Action::Refuse(_) | Action::Start => {}
+        }
+    }
+}
+
+/// Puts this very binary where the hooks of the redis container find it.
+fn install() -> Result<(), String> {
+    let to = Path::new(settings::TOOLS).join("step");
+    let copy = || {
+        let bytes = std::fs::read("/proc/self/exe")?;
+        disk::replace(&to, &bytes, disk::Owner::mine(0o755))
+    };
+    copy().map_err(|e| format!("{} can not be written: {e}", to.display()))
+}
+
+fn service_name(settings: &Settings) -> Option<String> {
+    let Settings { service, namespace, .. } = settings;
+    (!service.is_empty() && !namespace.is_empty()).then(|| format!("{service}.{namespace}.svc"))
+}
+
+fn log(began: Instant, action: &Action) {
+    let ms = began.elapsed().as_millis();
+    match action {
+        Action::ReadDisk => println!("mooring: {ms} ms: reading the disk"),
+        Action::Register(_) => println!("mooring: {ms} ms: registering"),
+        Action::Probe(at) => println!("mooring: {ms} ms: asking {at} for its node id"),
+        Action::Resolve => println!("mooring: {ms} ms: looking the service's addresses up"),
+        Action::Write(_) => println!("mooring: {ms} ms: writing nodes.conf"),
+        Action::Report(r) => println!("mooring: {ms} ms: {}: {}", r.reason, r.message),
+        Action::Refuse(_) | Action::Start => {}
+    }
+}

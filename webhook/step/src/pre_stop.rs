@@ -1,0 +1,138 @@
+//! `step pre-stop`: before the server stops. A master with a healthy replica hands over, so that
+//! clients see a pause of a moment instead of a failure.
+//!
+//! Guarantees: it ends in time. It never hands over to a replica whose pod is being deleted too:
+//! in a total outage half a hand-over makes two masters, and the writes of one are thrown away.
+//! Where that can not be known (the registry is away), it does not hand over.
+
+use std::net::{IpAddr, SocketAddr};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use cluster::nodes::NodesConf;
+use cluster::protocol::View;
+use cluster::server::ServerConfig;
+
+use crate::hook::{self, Arguments};
+use crate::redis::{Client, field};
+use crate::registry::Registry;
+use crate::settings::{self, Settings};
+
+/// `kubectl delete pod --all` deletes one pod after another: by then it has reached all.
+const SETTLE: Duration = Duration::from_millis(250);
+
+/// Hands over, then runs the user's own hook.
+pub(crate) fn run(user: &Arguments) -> Result<(), String> {
+    match hand_over() {
+        Ok(what) => println!("mooring: pre-stop: {what}"),
+        Err(why) => eprintln!("mooring: pre-stop: {why}"),
+    }
+    user.run()
+}
+
+fn hand_over() -> Result<String, String> {
+    let began = Instant::now();
+    let deadline = began + settings::seconds("MOORING_HAND_OVER_TIMEOUT", 8);
+    let settings = Settings::from_tools()?;
+    let config = settings.container.server_config()?;
+    let mut server = hook::local(&config, Duration::from_secs(1))?;
+    let nodes = server.text(&["CLUSTER", "NODES"])?;
+    let nodes = NodesConf::parse(nodes.as_bytes()).map_err(|e| e.to_string())?;
+    let me = nodes.myself().ok_or("CLUSTER NODES does not name this node")?;
+    if me.slots.is_empty() {
+        return Ok("a replica, or a master without slots: nothing to hand over".to_owned());
+    }
+    let mut heirs = Heir::all(&server.text(&["INFO", "replication"])?);
+    if heirs.is_empty() {
+        return Ok("no replica is online: nobody to hand over to".to_owned());
+    }
+    let registry = Registry::new(&settings, settings.hook_token.clone())?;
+    let view = || registry.view().map_err(|e| e.to_string());
+    heirs.retain({
+        let view = view()?;
+        move |heir| heir.stays(&view)
+    });
+    thread::sleep(SETTLE.saturating_sub(began.elapsed()));
+    let view = view()?;
+    let Some(heir) = heirs.iter().filter(|h| h.stays(&view)).max_by_key(|h| h.offset) else {
+        return Ok("every replica's pod is being deleted too: not handing over".to_owned());
+    };
+    promote(heir, &nodes, &config)?;
+    while Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(20));
+        let replication = server.text(&["INFO", "replication"])?;
+        if field(&replication, "role") == Some("slave") && file_says_replica(&config) {
+            let ms = began.elapsed().as_millis();
+            return Ok(format!("handed over to {} after {ms} ms", heir.at));
+        }
+    }
+    Err(format!("{} was not promoted in time", heir.at))
+}
+
+/// A replica that may take over.
+#[derive(Debug, Eq, PartialEq)]
+struct Heir {
+    at: SocketAddr,
+    offset: u64,
+}
+
+// === impl Heir ===
+
+impl Heir {
+    /// The replicas that are online, by INFO:
+    /// `slave0:ip=10.0.0.4,port=6379,state=online,offset=42,lag=0`.
+    fn all(replication: &str) -> Vec<Self> {
+        let replicas = replication.lines().filter_map(|line| {
+            let (name, fields) = line.trim().split_once(':')?;
+            let index = name.strip_prefix("slave").or_else(|| name.strip_prefix("replica"))?;
+            index.parse::<u32>().ok()?;
+            let get =
+                |key: &str| fields.split(',').find_map(|f| f.strip_prefix(key)?.strip_prefix('='));
+            let at =
+                SocketAddr::new(get("ip")?.parse::<IpAddr>().ok()?, get("port")?.parse().ok()?);
+            let offset = get("offset")?.parse().ok()?;
+            (get("state")? == "online").then_some(Self { at, offset })
+        });
+        replicas.collect()
+    }
+
+    /// Whether its pod is one of this set's, runs, and is not being deleted.
+    fn stays(&self, view: &View) -> bool {
+        let pod = view.pods.values().find(|p| p.ips.contains(&self.at.ip()) && p.running);
+        pod.is_some_and(|p| !p.deleting)
+    }
+}
+
+/// Makes the heir ask for the hand-over, once it is certain who it is.
+fn promote(heir: &Heir, nodes: &NodesConf, config: &ServerConfig) -> Result<(), String> {
+    let me = nodes.myself().map(|n| n.id);
+    let mut server = Client::connect(heir.at, config.password.as_ref(), Duration::from_secs(1))?;
+    let id = server.text(&["CLUSTER", "MYID"])?;
+    let node = id.parse().ok().and_then(|id| nodes.node(id));
+    if node.is_none_or(|n| n.master != me) {
+        return Err(format!("the server at {} is not a replica of this one", heir.at));
+    }
+    server.text(&["CLUSTER", "FAILOVER"]).map(|_| ()).map_err(|e| format!("{}: {e}", heir.at))
+}
+
+/// The role has to be on the disk as well: after an outage the file is all that is left of it.
+fn file_says_replica(config: &ServerConfig) -> bool {
+    let file = std::fs::read(&config.nodes_conf).ok();
+    let conf = file.and_then(|bytes| NodesConf::parse(&bytes).ok());
+    conf.is_some_and(|c| c.myself().is_some_and(|me| me.master.is_some()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_replicas_that_are_online_are_heirs() {
+        let info = "role:master\r\nconnected_slaves:2\r\n\
+            slave0:ip=10.0.0.4,port=6379,state=online,offset=42,lag=0\r\n\
+            slave1:ip=10.0.0.5,port=6379,state=wait_bgsave,offset=0,lag=0\r\n\
+            slave_expires_tracked_keys:0\r\n";
+        let at = "10.0.0.4:6379".parse().unwrap();
+        assert_eq!(Heir::all(info), [Heir { at, offset: 42 }]);
+    }
+}

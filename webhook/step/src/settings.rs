@@ -1,0 +1,211 @@
+//! What the webhook told the step about its pod, and what `step init` leaves for the hooks.
+//!
+//! `init` reads environment variables that the webhook wrote. The hooks run in the redis
+//! container, which does not have them: they read the file that `init` leaves beside the binary.
+//! Passwords are in neither; init and hooks read them from where the server itself does.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use cluster::launch::{Container, Engine, Launch};
+use cluster::nodes::Format;
+use cluster::server::ServerConfig;
+use serde::{Deserialize, Serialize};
+
+use crate::disk;
+
+/// The folder that init and redis container share.
+pub(crate) const TOOLS: &str = "/mooring";
+
+/// Where the pod's token is, in the init container only.
+pub(crate) const TOKEN: &str = "/var/run/secrets/mooring.dev/token";
+
+/// What both init and hooks need.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Settings {
+    /// `https://NAME:PORT` of the registry.
+    pub(crate) registry: String,
+    /// The registry's Service address, so that no name has to be looked up.
+    #[serde(default)]
+    pub(crate) registry_address: Option<SocketAddr>,
+    /// The CA that signs the registry's certificate, as PEM.
+    pub(crate) ca: String,
+    /// The governing Service's name; empty where there is none.
+    #[serde(default)]
+    pub(crate) service: String,
+    /// The pod's namespace.
+    #[serde(default)]
+    pub(crate) namespace: String,
+    /// The redis container as its spec has it.
+    pub(crate) container: ContainerSpec,
+    /// With what the hooks show the registry which pod they are in; empty if it was away.
+    #[serde(default)]
+    pub(crate) hook_token: String,
+}
+
+/// The redis container's start, and the annotations that override what is read from it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ContainerSpec {
+    #[serde(default)]
+    command: Option<Vec<String>>,
+    #[serde(default)]
+    args: Option<Vec<String>>,
+    #[serde(default)]
+    working_dir: Option<PathBuf>,
+    #[serde(default)]
+    image: String,
+    #[serde(default)]
+    config: Option<String>,
+    #[serde(default)]
+    dir: Option<PathBuf>,
+    #[serde(default)]
+    port: Option<u16>,
+}
+
+// === impl Settings ===
+
+impl Settings {
+    /// As the webhook wrote them into the environment.
+    pub(crate) fn from_env() -> Result<Self, String> {
+        let required = |name: &str| {
+            std::env::var(name).map_err(|_| {
+                format!(
+                    "{name} is not set: `step init` runs in pods that the webhook injected only"
+                )
+            })
+        };
+        let optional = |name: &str| std::env::var(name).unwrap_or_default();
+        let container = required("MOORING_CONTAINER")?;
+        Ok(Self {
+            registry: required("MOORING_REGISTRY")?,
+            registry_address: optional("MOORING_REGISTRY_ADDRESS").parse().ok(),
+            ca: required("MOORING_CA")?,
+            service: optional("MOORING_SERVICE"),
+            namespace: optional("POD_NAMESPACE"),
+            container: serde_json::from_str(&container)
+                .map_err(|e| format!("MOORING_CONTAINER can not be read: {e}"))?,
+            hook_token: String::new(),
+        })
+    }
+
+    /// As `init` left them for the hooks.
+    pub(crate) fn from_tools() -> Result<Self, String> {
+        let path = Path::new(TOOLS).join("settings.json");
+        let text = std::fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        serde_json::from_slice(&text).map_err(|e| format!("{}: {e}", path.display()))
+    }
+
+    /// Leaves them for the hooks, readable by this container's user only.
+    pub(crate) fn leave(&self) -> Result<(), String> {
+        let path = Path::new(TOOLS).join("settings.json");
+        let text = serde_json::to_vec(self).map_err(|e| e.to_string())?;
+        disk::replace(&path, &text, disk::Owner::mine(0o600))
+            .map_err(|e| format!("{}: {e}", path.display()))
+    }
+}
+
+// === impl ContainerSpec ===
+
+impl ContainerSpec {
+    /// The server's configuration, read from where the server reads it.
+    pub(crate) fn server_config(&self) -> Result<ServerConfig, String> {
+        let environment: BTreeMap<String, String> = std::env::vars().collect();
+        let env = |name: &str| environment.get(name).cloned();
+        let container = Container {
+            command: self.command.as_deref(),
+            args: self.args.as_deref(),
+            image: &self.image,
+        };
+        let words = match (container.launch_with(&env), &self.config) {
+            (Launch::Server(server), None) => server.words,
+            // What stands on the command line still beats the file that the annotation names.
+            (Launch::Server(server), Some(file)) => {
+                let options = server.words.iter().skip(usize::from(server.config_file().is_some()));
+                std::iter::once(file).chain(options).cloned().collect()
+            }
+            (_, Some(file)) => vec![file.clone()],
+            (Launch::Opaque { why }, None) => {
+                return Err(format!(
+                    "{why}: set the annotation mooring.dev/config to the configuration file that \
+                     the server reads"
+                ));
+            }
+            (Launch::Other, None) => {
+                return Err(
+                    "the container starts neither redis-server nor valkey-server".to_owned()
+                );
+            }
+        };
+        let workdir = self.working_dir.as_deref().unwrap_or(Path::new("/data"));
+        let mut config =
+            ServerConfig::read(&words, workdir, &disk::RealFiles).map_err(|e| e.to_string())?;
+        if let Some(dir) = &self.dir {
+            config.move_to(dir);
+        }
+        if let Some(port) = self.port {
+            config.set_port(port);
+        }
+        Ok(config)
+    }
+
+    /// How a first nodes.conf is written: with shard ids only where the image's tag says that the
+    /// engine knows them, since an older one would take them for a host name.
+    pub(crate) fn format(&self) -> Format {
+        let version = self.image.rsplit('/').next().unwrap_or_default();
+        let tag = version.split('@').next().and_then(|v| v.split_once(':')).map_or("", |v| v.1);
+        let mut numbers = tag.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+        let (major, minor) = (numbers.next(), numbers.next());
+        let knows = match (Engine::of_image(&self.image), major, minor) {
+            (Some(_), Some(Ok(major)), _) if major >= 8 => true,
+            (Some(_), Some(Ok(7)), Some(Ok(minor))) => minor >= 2,
+            _ => false,
+        };
+        if knows { Format::Aux } else { Format::Plain }
+    }
+}
+
+/// The pod's addresses, the primary one first.
+pub(crate) fn pod_ips() -> Result<Vec<IpAddr>, String> {
+    let text = std::env::var("POD_IPS").or_else(|_| std::env::var("POD_IP")).unwrap_or_default();
+    let ips: Vec<IpAddr> = text.split(',').filter_map(|ip| ip.trim().parse().ok()).collect();
+    if ips.is_empty() {
+        return Err(format!("POD_IPS is `{text}`, which holds no address"));
+    }
+    Ok(ips)
+}
+
+/// Seconds from a variable of the redis container's environment.
+pub(crate) fn seconds(name: &str, default: u64) -> std::time::Duration {
+    let value = std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default);
+    std::time::Duration::from_secs(value.min(3600))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shard_ids_are_written_only_for_engines_that_are_known_to_read_them() {
+        let format = |image: &str| {
+            ContainerSpec {
+                command: None,
+                args: None,
+                working_dir: None,
+                image: image.to_owned(),
+                config: None,
+                dir: None,
+                port: None,
+            }
+            .format()
+        };
+        for image in ["redis:7.2", "redis:8-alpine", "x.example:5000/valkey/valkey:8.1.1@sha256:0"]
+        {
+            assert_eq!(format(image), Format::Aux, "{image}");
+        }
+        for image in ["redis", "redis:latest", "redis:7.0.15", "redis:6.2", "redis:7", "own:8"] {
+            assert_eq!(format(image), Format::Plain, "{image}");
+        }
+    }
+}

@@ -81,22 +81,24 @@ go_build() {
   (cd "$dir" && GOFLAGS="${GOFLAGS:-} -buildvcs=false" CGO_ENABLED=0 exec go build -v -trimpath \
     "$@" -o "$out.half" .) >"$log" 2>&1 </dev/null &
   pid=$!
+  # In the background it would not notice an interruption.
+  # shellcheck disable=SC2064
+  trap "kill $pid 2>/dev/null; rm -f '$log' '$out.half'" EXIT
   total=$(cd "$dir" && CGO_ENABLED=0 go list -deps . 2>/dev/null | wc -l)
   while kill -0 "$pid" 2>/dev/null; do
     sleep 0.2
     ((SECONDS - start - shown >= 15)) || continue
     shown=$((SECONDS - start))
-    # What the build cache has already is not listed, so this can end early.
     packages=$(grep -vc ' ' "$log" || true)
-    say "building $label: $packages packages compiled of at most $total, $shown s"
+    say "building $label: compiled $packages packages of $total (less those that Go has cached), $shown s"
   done
   if ! wait "$pid"; then
     grep -E '^#|:[0-9]+|^go: |error' "$log" | tail -20 >&2 || tail -20 "$log" >&2
-    rm -f "$log" "$out.half"
     die "building $label failed"
   fi
-  rm -f "$log"
   mv "$out.half" "$out"
+  rm -f "$log"
+  trap - EXIT
   say "built $label in $((SECONDS - start)) s"
 }
 

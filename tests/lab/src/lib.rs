@@ -7,6 +7,16 @@
 
 pub mod client;
 pub mod clock;
+pub mod ground;
+pub mod kubectl;
+pub mod manifests;
+pub mod pods;
+pub mod probe;
+pub mod report;
+pub mod scenario;
+pub mod set;
 pub mod slots;
+pub mod starts;
 pub mod timeline;
+pub mod topology;
 pub mod wire;

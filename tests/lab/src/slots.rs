@@ -47,9 +47,7 @@ impl Default for Tags {
 /// `count` slots, each in the middle of an equal part of all slots.
 pub fn probe_slots(count: u16) -> Vec<u16> {
     let (all, count) = (u32::from(SLOTS), u32::from(count.max(1)));
-    (0..count)
-        .filter_map(|i| u16::try_from((2 * i + 1) * all / (2 * count)).ok())
-        .collect()
+    (0..count).filter_map(|i| u16::try_from((2 * i + 1) * all / (2 * count)).ok()).collect()
 }
 
 /// The slot of a tag: CRC-16/XMODEM modulo the number of slots.

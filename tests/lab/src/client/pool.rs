@@ -128,8 +128,7 @@ impl Pool {
         }
         let info = (address.ip().to_string(), address.port()).into_connection_info()?;
         let tcp = info.tcp_settings().clone().set_nodelay(true);
-        let client =
-            redis::Client::open(info.set_redis_settings(settings).set_tcp_settings(tcp))?;
+        let client = redis::Client::open(info.set_redis_settings(settings).set_tcp_settings(tcp))?;
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(ANSWER_TIMEOUT));

@@ -1,1 +1,8 @@
-//! To come.
+//! The command line's twins of what the webhook does: the same functions on manifests.
+
+mod explain;
+mod inject;
+mod manifest;
+
+pub use self::explain::{Options as ExplainOptions, run as explain};
+pub use self::inject::{Options as InjectOptions, run as inject};

@@ -1,0 +1,125 @@
+//! Which pods were seen to end.
+//!
+//! A pod that is deleted in the regular way goes only after its kubelet has reported all its
+//! containers as terminated. One that was deleted by force may still run. A replica knows the ends
+//! that it has seen itself: what it does not know is never said to have ended.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Arc, Mutex};
+
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::Pod;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client};
+use tracing::warn;
+
+use crate::names;
+
+/// The uids of pods that have ended.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ended(Arc<Mutex<Uids>>);
+
+#[derive(Debug, Default)]
+struct Uids {
+    known: HashSet<String>,
+    order: VecDeque<String>,
+}
+
+// === impl Ended ===
+
+impl Ended {
+    /// Whether a pod was seen to end.
+    pub(super) fn contains(&self, uid: &str) -> bool {
+        self.0.lock().is_ok_and(|uids| uids.known.contains(uid))
+    }
+
+    /// Watches injected pods for ever.
+    pub(super) async fn run(&self, client: Client) {
+        let pods: Api<Pod> = Api::all(client);
+        let injected = watcher::Config::default().labels(names::NAME);
+        let mut events = watcher(pods, injected).default_backoff().boxed();
+        while let Some(event) = events.next().await {
+            match event {
+                // The last state that the API server had.
+                Ok(watcher::Event::Delete(pod)) => self.note(&pod),
+                Ok(watcher::Event::Apply(pod) | watcher::Event::InitApply(pod)) => self.note(&pod),
+                Ok(watcher::Event::Init | watcher::Event::InitDone) => {}
+                Err(error) => warn!(%error, "The watch of pods was interrupted"),
+            }
+        }
+    }
+
+    fn note(&self, pod: &Pod) {
+        let uid = pod.metadata.uid.as_ref().filter(|_| is_over(pod));
+        if let (Some(uid), Ok(mut uids)) = (uid, self.0.lock())
+            && uids.known.insert(uid.clone())
+        {
+            uids.order.push_back(uid.clone());
+            if uids.order.len() > REMEMBERED_AT_MOST
+                && let Some(oldest) = uids.order.pop_front()
+            {
+                uids.known.remove(&oldest);
+            }
+        }
+    }
+}
+
+/// Whether a pod is being deleted, or has failed, and none of its containers runs any more or ever
+/// did: no node was chosen, or its kubelet says that all have terminated.
+fn is_over(pod: &Pod) -> bool {
+    let status = pod.status.as_ref();
+    let phase = status.and_then(|s| s.phase.as_deref()).unwrap_or_default();
+    if matches!(phase, "Failed" | "Succeeded") {
+        return true;
+    }
+    if pod.metadata.deletion_timestamp.is_none() {
+        return false;
+    }
+    if pod.spec.as_ref().is_none_or(|s| s.node_name.is_none()) {
+        return true;
+    }
+    let containers = status.and_then(|s| s.container_statuses.as_deref()).unwrap_or_default();
+    let count = pod.spec.as_ref().map_or(0, |s| s.containers.len());
+    containers.len() == count
+        && containers.iter().all(|c| c.state.as_ref().is_some_and(|s| s.terminated.is_some()))
+}
+
+const REMEMBERED_AT_MOST: usize = 100_000;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn pod(deleting: bool, node: Option<&str>, phase: &str, states: &[Value]) -> Pod {
+        let statuses: Vec<_> = states
+            .iter()
+            .map(|s| {
+                json!({"name": "redis", "image": "", "imageID": "", "ready": false,
+                    "restartCount": 0, "state": s})
+            })
+            .collect();
+        serde_json::from_value(json!({
+            "metadata": {"uid": "u", "deletionTimestamp": deleting.then_some("2026-01-01T00:00:00Z")},
+            "spec": {"nodeName": node, "containers": [{"name": "redis"}]},
+            "status": {"phase": phase, "containerStatuses": statuses},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn only_what_is_seen_has_ended() {
+        let dead = json!({"terminated": {"exitCode": 0}});
+        let alive = json!({"running": {}});
+        assert!(is_over(&pod(true, Some("n"), "Running", std::slice::from_ref(&dead))));
+        assert!(!is_over(&pod(true, Some("n"), "Running", &[alive])), "deleted by force");
+        assert!(!is_over(&pod(true, Some("n"), "Pending", &[])), "nothing known of its containers");
+        assert!(!is_over(&pod(false, Some("n"), "Running", &[dead])), "it may restart");
+        assert!(is_over(&pod(true, None, "Pending", &[])));
+        assert!(is_over(&pod(false, Some("n"), "Failed", &[])));
+        let ended = Ended::default();
+        ended.note(&pod(true, None, "Pending", &[]));
+        assert!(ended.contains("u") && !ended.contains("v"));
+    }
+}

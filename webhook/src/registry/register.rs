@@ -1,0 +1,387 @@
+//! Registering, viewing and reporting.
+//!
+//! One round of reads in parallel, the write, and the list of pods after it: three round trips to
+//! the API server for a member with something on its disk, one more for a blank one.
+
+use std::collections::BTreeMap;
+
+use cluster::id::{NodeId, Ordinal};
+use cluster::protocol::{Disk, Member, Pod as PodSeen, Register, Report, View};
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::Api;
+use kube::api::{ListParams, Patch, PatchParams};
+use serde_json::{Value, json};
+use tracing::info;
+
+use super::credential::Who;
+use super::past::{Claim, Facts, past};
+use super::record::{ClusterRecord, Entry};
+use super::store::{Wanted, is_not_found, selector};
+use super::{Fault, Registry, events};
+use crate::admission;
+use crate::names;
+
+// === impl Registry ===
+
+impl Registry {
+    /// A member tells who and where it is, and reads the others.
+    pub(super) async fn register(&self, token: &str, body: &Register) -> Result<View, Fault> {
+        let claimed = Who::claimed(token)
+            .ok_or_else(|| Fault::Credential("the token is not a pod's".to_owned()))?;
+        let (namespace, set_name) = (claimed.namespace.as_str(), claimed.set()?);
+        let (records, sets, pods) = (
+            self.store().records(namespace),
+            self.store().sets(namespace),
+            self.store().pods(namespace),
+        );
+        let blank = body.disk.identity.is_none() && !body.disk.data;
+
+        // All at once; what is read for a lie is thrown away with the answer of the review.
+        let (who, pod, set, record, claims) = tokio::join!(
+            self.reviewer.review(token),
+            pods.get_opt(&claimed.pod),
+            sets.get_opt(set_name),
+            records.get_opt(set_name),
+            self.claims(namespace, blank),
+        );
+        let who = who?;
+        if who != claimed {
+            return Err(Fault::Credential("the token's claims are not the API server's".into()));
+        }
+        let set = set?.ok_or_else(|| no_set(set_name))?;
+        let pod = pod?.filter(|p| p.metadata.uid.as_deref() == Some(&who.uid));
+        let pod = pod.ok_or_else(|| Fault::Credential(format!("pod {} is gone", who.pod)))?;
+        let ordinal = check_member(&pod, set_name)?;
+        let record = match record? {
+            Some(record) => record,
+            None => self.store().ensure(namespace, set_name, wanted(&set)?).await?,
+        };
+
+        let known = record.members();
+        let before = known.get(&who.pod).cloned();
+        let reasons = if blank {
+            let pods = self.pods_of(&set, namespace, set_name).await?;
+            reasons(&set, set_name, &record, &pods, &claims?, &known)
+        } else {
+            Vec::new()
+        };
+        let node_id = node_id(body, before.as_ref(), &record, ordinal, reasons.is_empty());
+
+        let registered_at = format!("{:.6}", Timestamp::now());
+        let entry = Entry {
+            node_id,
+            ips: &body.ips,
+            ports: body.ports,
+            pod_uid: &who.uid,
+            registered_at: &registered_at,
+            disk: &body.disk,
+        };
+        let written = match self.write(namespace, set_name, &who.pod, entry.merge()).await {
+            // Somebody has deleted the record since: it is rebuilt from registrations.
+            Err(Fault::Unavailable(why)) if why == GONE => {
+                self.store().ensure(namespace, set_name, wanted(&set)?).await?;
+                self.write(namespace, set_name, &who.pod, entry.merge()).await?
+            }
+            other => other?,
+        };
+        // Only a list that is newer than the write may hide an entry.
+        let pods = self.pods_of(&set, namespace, set_name).await?;
+        info!(
+            namespace, set = set_name, pod = who.pod, node_id = ?node_id, ips = ?body.ips,
+            blank, past = reasons.len(), step = body.step, "Registered"
+        );
+        let view = self.view_of(&who, ordinal, &set, &written, pods, reasons, before);
+        self.tidy_later(namespace, set_name, written);
+        Ok(view)
+    }
+
+    /// What a pod's hooks ask for.
+    pub(super) async fn view(&self, token: &str) -> Result<View, Fault> {
+        let who = self.hook(token)?;
+        let (namespace, set_name) = (who.namespace.as_str(), who.set()?);
+        let (records, sets) = (self.store().records(namespace), self.store().sets(namespace));
+        let (set, record, claims) = tokio::join!(
+            sets.get_opt(set_name),
+            records.get_opt(set_name),
+            self.claims(namespace, true)
+        );
+        let set = set?.ok_or_else(|| no_set(set_name))?;
+        let record = record?.ok_or_else(|| no_record(set_name))?;
+        let pods = self.pods_of(&set, namespace, set_name).await?;
+        if pods.get(&who.pod).is_none_or(|p| p.uid != who.uid) {
+            return Err(Fault::Credential(format!("pod {} is gone", who.pod)));
+        }
+        let ordinal = Ordinal::of_pod(&who.pod, set_name)
+            .ok_or_else(|| Fault::Refused(format!("pod {} has no ordinal", who.pod)))?;
+        let known = record.members();
+        let reasons = reasons(&set, set_name, &record, &pods, &claims?, &known);
+        Ok(self.view_of(&who, ordinal, &set, &record, pods, reasons, None))
+    }
+
+    /// A step or hook says what it did.
+    pub(super) async fn report(&self, token: &str, report: Report) -> Result<(), Fault> {
+        let who = match self.hook(token) {
+            Ok(who) => who,
+            Err(_) => self.reviewer.review(token).await?,
+        };
+        let (namespace, set) = (who.namespace.as_str(), who.set()?);
+        let record = self.store().records(namespace).get_opt(set).await?;
+        let record = record.ok_or_else(|| no_record(set))?;
+        let members = record.members();
+        if members.get(&who.pod).is_some_and(|m| m.pod_uid != who.uid) {
+            return Err(Fault::Credential(format!("pod {} has been replaced", who.pod)));
+        }
+        // The entry is the registration's; a report only adds to one.
+        if members.contains_key(&who.pod) {
+            let mut patch = json!({"decision": report.reason});
+            if report.bootstrapped {
+                patch["bootstrapped"] = json!(true);
+            }
+            if let Some(node_id) = report.node_id {
+                patch["nodeId"] = json!(node_id);
+            }
+            if let Some(server) = &report.server {
+                patch["server"] = json!(server);
+            }
+            let written = self.write(namespace, set, &who.pod, patch).await?;
+            self.tidy_later(namespace, set, written);
+        }
+        info!(
+            namespace, set, pod = who.pod, reason = report.reason, severity = ?report.severity,
+            message = report.message, "Reported"
+        );
+        let (client, namespace, set) =
+            (self.store().client().clone(), namespace.to_owned(), set.to_owned());
+        tokio::spawn(
+            async move { events::publish(client, &namespace, &set, &who.pod, report).await },
+        );
+        Ok(())
+    }
+
+    fn hook(&self, token: &str) -> Result<Who, Fault> {
+        let who = self.hooks.borrow().verify(token);
+        who.ok_or_else(|| Fault::Credential("the token is not one of the registry's".to_owned()))
+    }
+
+    async fn write(
+        &self,
+        namespace: &str,
+        set: &str,
+        pod: &str,
+        entry: Value,
+    ) -> Result<ClusterRecord, Fault> {
+        let patch = Patch::Merge(json!({"status": {"members": {pod: entry}}}));
+        let api = self.store().records(namespace);
+        match api.patch_status(set, &PatchParams::default(), &patch).await {
+            Ok(record) => Ok(record),
+            Err(error) if is_not_found(&error) => Err(Fault::Unavailable(GONE.to_owned())),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn tidy_later(&self, namespace: &str, set: &str, record: ClusterRecord) {
+        if !record.is_tidy(set) {
+            let (store, namespace, set) =
+                (self.store().clone(), namespace.to_owned(), set.to_owned());
+            tokio::spawn(async move { store.tidy(&namespace, &set, record).await });
+        }
+    }
+
+    /// The namespace's claims, where they are needed.
+    async fn claims(&self, namespace: &str, wanted: bool) -> Result<Vec<Claim>, Fault> {
+        if !wanted {
+            return Ok(Vec::new());
+        }
+        let api: Api<PersistentVolumeClaim> =
+            Api::namespaced(self.store().client().clone(), namespace);
+        let list = api.list(&ListParams::default()).await?;
+        Ok(list.items.into_iter().filter_map(claim).collect())
+    }
+
+    /// The pods of a set by the API server's present knowledge.
+    async fn pods_of(
+        &self,
+        set: &StatefulSet,
+        namespace: &str,
+        name: &str,
+    ) -> Result<BTreeMap<String, PodSeen>, Fault> {
+        let selector = set.spec.as_ref().map(|s| selector(&s.selector)).unwrap_or_default();
+        let params = ListParams::default().labels(&selector);
+        let list = self.store().pods(namespace).list(&params).await?;
+        Ok(list.items.iter().filter_map(|pod| seen(pod, name)).collect())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the view")]
+    fn view_of(
+        &self,
+        who: &Who,
+        ordinal: Ordinal,
+        set: &StatefulSet,
+        record: &ClusterRecord,
+        pods: BTreeMap<String, PodSeen>,
+        past: Vec<String>,
+        before: Option<Member>,
+    ) -> View {
+        let mut members = record.members();
+        members.retain(|name, member| pods.get(name).is_some_and(|p| p.uid == member.pod_uid));
+        // Its own steps run only while its server does not.
+        let predecessor_ended = before
+            .as_ref()
+            .is_some_and(|b| b.pod_uid == who.uid || self.ended.contains(&b.pod_uid));
+        View {
+            predecessor_ended,
+            namespace: who.namespace.clone(),
+            name: record.metadata.name.clone().unwrap_or_default(),
+            pod: who.pod.clone(),
+            ordinal,
+            replicas: replicas(set),
+            past,
+            plan: record.spec.plan.clone(),
+            before,
+            members,
+            pods,
+            hook_token: self.hooks.borrow().token(who),
+        }
+    }
+}
+
+/// The id that a member has or is to have: the disk's; that of its entry, if its disk was lost;
+/// the plan's, if there is no life behind the set.
+fn node_id(
+    body: &Register,
+    before: Option<&Member>,
+    record: &ClusterRecord,
+    ordinal: Ordinal,
+    no_past: bool,
+) -> Option<NodeId> {
+    let Disk { identity, data } = &body.disk;
+    if let Some(identity) = identity {
+        return Some(identity.node_id);
+    }
+    if *data {
+        return None;
+    }
+    let plan = &record.spec.plan;
+    let planned = plan.seat(ordinal).filter(|_| no_past).map(|_| plan.node_id(ordinal));
+    before.and_then(|b| b.node_id).or(planned)
+}
+
+fn reasons(
+    set: &StatefulSet,
+    name: &str,
+    record: &ClusterRecord,
+    pods: &BTreeMap<String, PodSeen>,
+    claims: &[Claim],
+    members: &BTreeMap<String, Member>,
+) -> Vec<String> {
+    let spec = set.spec.as_ref();
+    let start = spec.and_then(|s| s.ordinals.as_ref()?.start).unwrap_or(0);
+    let templates = spec.and_then(|s| s.volume_claim_templates.clone()).unwrap_or_default();
+    let templates: Vec<_> = templates.into_iter().filter_map(|t| t.metadata.name).collect();
+    let time = |t: &Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>| {
+        t.as_ref().map_or(Timestamp::UNIX_EPOCH, |t| t.0)
+    };
+    past(&Facts {
+        set: name,
+        plan: &record.spec.plan,
+        recorded: time(&record.metadata.creation_timestamp),
+        created: time(&set.metadata.creation_timestamp),
+        start: u32::try_from(start).unwrap_or(0),
+        templates: &templates,
+        claims,
+        pods,
+        members,
+    })
+}
+
+fn claim(claim: PersistentVolumeClaim) -> Option<Claim> {
+    let spec = claim.spec.unwrap_or_default();
+    let labels = claim.metadata.labels.unwrap_or_default();
+    let restored = spec.data_source.is_some()
+        || spec.data_source_ref.is_some()
+        || labels.keys().any(|k| k.starts_with("velero.io/"));
+    Some(Claim {
+        name: claim.metadata.name?,
+        created: claim.metadata.creation_timestamp?.0,
+        restored,
+    })
+}
+
+/// A pod as members need to know it; `None` if it is not one of the set's.
+fn seen(pod: &Pod, set: &str) -> Option<(String, PodSeen)> {
+    let name = pod.metadata.name.clone()?;
+    Ordinal::of_pod(&name, set)?;
+    let owners = pod.metadata.owner_references.as_deref().unwrap_or_default();
+    let controller = owners.iter().find(|o| o.controller == Some(true));
+    if controller.is_some_and(|o| o.kind != "StatefulSet" || o.name != set) {
+        return None;
+    }
+    let status = pod.status.as_ref();
+    let phase = status.and_then(|s| s.phase.as_deref()).unwrap_or_default();
+    if matches!(phase, "Failed" | "Succeeded") {
+        return None;
+    }
+    let spec = pod.spec.as_ref()?;
+    let injected = spec.init_containers.iter().flatten().any(|c| c.name == names::STEP);
+    let container = pod.metadata.annotations.as_ref().and_then(|a| {
+        let status: Value = serde_json::from_str(a.get(names::STATUS)?).ok()?;
+        Some(status["container"].as_str()?.to_owned())
+    });
+    let statuses = status.and_then(|s| s.container_statuses.as_deref()).unwrap_or_default();
+    let running = statuses
+        .iter()
+        .filter(|s| container.as_ref().is_none_or(|c| *c == s.name))
+        .any(|s| s.state.as_ref().is_some_and(|s| s.running.is_some()));
+    let conditions = status.and_then(|s| s.conditions.as_deref()).unwrap_or_default();
+    let ips = status.and_then(|s| s.pod_ips.as_deref()).unwrap_or_default();
+    let seen = PodSeen {
+        uid: pod.metadata.uid.clone().unwrap_or_default(),
+        ips: ips.iter().filter_map(|ip| ip.ip.parse().ok()).collect(),
+        injected,
+        running,
+        ready: conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True"),
+        deleting: pod.metadata.deletion_timestamp.is_some(),
+    };
+    Some((name, seen))
+}
+
+/// The asking pod has to be a member that opted in.
+fn check_member(pod: &Pod, set: &str) -> Result<Ordinal, Fault> {
+    let metadata = serde_json::to_value(&pod.metadata).unwrap_or_default();
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    let (owner, ordinal) = admission::member(&metadata)
+        .map_err(|skip| Fault::Refused(format!("pod {name} is no member: {}", skip.sentence())))?;
+    if owner != set || metadata["labels"][names::CLUSTER] != "enabled" {
+        return Err(Fault::Refused(format!(
+            "pod {name} has no label {}: enabled: it is not a member",
+            names::CLUSTER
+        )));
+    }
+    Ok(ordinal)
+}
+
+fn wanted(set: &StatefulSet) -> Result<Wanted, Fault> {
+    let value = serde_json::to_value(set).unwrap_or_default();
+    let shape = Wanted::of(&value).ok_or_else(|| {
+        Fault::Refused("the StatefulSet has no replicas: its shape is not known".to_owned())
+    })?;
+    let shape = shape.map_err(|error| Fault::Refused(error.to_string()))?;
+    Ok(Wanted { shape, created: false })
+}
+
+fn replicas(set: &StatefulSet) -> u32 {
+    let replicas = set.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1);
+    u32::try_from(replicas).unwrap_or(0)
+}
+
+fn no_set(set: &str) -> Fault {
+    Fault::Refused(format!("there is no StatefulSet {set}"))
+}
+
+fn no_record(set: &str) -> Fault {
+    Fault::Unavailable(format!("there is no ClusterRecord {set} yet: register first"))
+}
+
+const GONE: &str = "the record was deleted meanwhile";

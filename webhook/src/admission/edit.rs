@@ -79,6 +79,17 @@ impl Edit {
         }
     }
 
+    /// Takes a member of an object out, if it still has this value when the patch is applied.
+    pub fn unset(&mut self, pointer: &str) {
+        let Some((parent, token)) = pointer.rsplit_once('/') else { return };
+        self.test(pointer);
+        if let Some(Value::Object(map)) = self.object.pointer_mut(parent)
+            && map.remove(&unescape(token)).is_some()
+        {
+            self.ops.push(Op::Remove { path: pointer.to_owned() });
+        }
+    }
+
     /// Appends to a list, which is made if it is missing.
     pub fn push(&mut self, pointer: &str, value: Value) {
         if self.at(pointer).is_none() {

@@ -21,6 +21,11 @@ pub fn admit(set: &Value, old: Option<&Value>, plan: Option<&Plan>) -> Result<An
     if !metadata["deletionTimestamp"].is_null() {
         return Ok(Answer::skip(set, Skip::Deleting));
     }
+    if metadata["labels"][names::CLUSTER] != "enabled"
+        && let Some(old) = old.filter(|old| old["metadata"]["labels"][names::CLUSTER] == "enabled")
+    {
+        return Ok(opt_out(set, old));
+    }
     if metadata["labels"][names::CLUSTER].is_null() {
         return Ok(Answer::skip(set, Skip::NotOptedIn));
     }
@@ -50,6 +55,15 @@ pub fn admit(set: &Value, old: Option<&Value>, plan: Option<&Plan>) -> Result<An
     }
     let (patch, object) = edit.finish();
     Ok(Answer { patch, object, warnings, skip: None })
+}
+
+/// The label was taken away: what was mirrored goes as well, and with it the step from new pods.
+/// (The API server asks for such an update because the old object still matches the selector.)
+fn opt_out(set: &Value, old: &Value) -> Answer {
+    let mut edit = Edit::new(set.clone());
+    mirror(&mut edit, Some(old));
+    let (patch, object) = edit.finish();
+    Answer { patch, object, warnings: Vec::new(), skip: None }
 }
 
 /// Whether an update has left everything as it was that is looked at here.
@@ -147,20 +161,61 @@ fn check_server(set: &Value, knobs: &Knobs, warnings: &mut Vec<String>) -> Resul
 }
 
 /// Copies settings to the template where they are missing, so that owners who write the template
-/// back cause no rollout; and follows a change of a setting that was mirrored before.
+/// back cause no rollout; and follows the change or end of a setting that was mirrored before.
 fn mirror(edit: &mut Edit, old: Option<&Value>) {
     for map in ["labels", "annotations"] {
         for key in names::KNOBS {
             let at = token(key);
             let source = format!("/metadata/{map}/{at}");
             let target = format!("/spec/template/metadata/{map}/{at}");
-            let Some(value) = edit.at(&source).cloned() else { continue };
-            let present = edit.at(&target);
             let mirrored = |v: &Value| old.and_then(|old| old.pointer(&source)) == Some(v);
-            match present {
-                Some(there) if *there == value || !mirrored(there) => {}
-                Some(_) | None => edit.set(&target, value),
+            match (edit.at(&source).cloned(), edit.at(&target)) {
+                (Some(value), Some(there)) if *there == value || !mirrored(there) => {}
+                (Some(value), _) => edit.set(&target, value),
+                (None, Some(there)) if mirrored(there) => edit.unset(&target),
+                (None, _) => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn set(label: Option<&str>, template: Option<&str>) -> Value {
+        let labels = |v: Option<&str>| v.map_or(json!({}), |v| json!({names::CLUSTER: v}));
+        json!({
+            "metadata": {"name": "cache", "labels": labels(label)},
+            "spec": {"replicas": 6, "template": {
+                "metadata": {"labels": labels(template)},
+                "spec": {"containers": [{"name": "redis", "command": ["redis-server", "/c"]}]},
+            }},
+        })
+    }
+
+    fn template(answer: &Answer) -> &Value {
+        &answer.object["spec"]["template"]["metadata"]["labels"][names::CLUSTER]
+    }
+
+    #[test]
+    fn the_label_comes_and_goes_with_the_sets_own() {
+        let answer = admit(&set(Some("enabled"), None), Some(&set(None, None)), None).unwrap();
+        assert_eq!(template(&answer), "enabled");
+
+        let labelled = set(Some("enabled"), Some("enabled"));
+        let answer = admit(&set(None, Some("enabled")), Some(&labelled), None).unwrap();
+        assert_eq!(*template(&answer), Value::Null);
+
+        let answer = admit(&set(Some("disabled"), Some("enabled")), Some(&labelled), None).unwrap();
+        assert_eq!(template(&answer), "disabled");
+    }
+
+    #[test]
+    fn a_template_that_opted_in_by_itself_keeps_its_label() {
+        let answer = admit(&set(None, Some("enabled")), Some(&set(None, Some("enabled"))), None);
+        assert_eq!(template(&answer.unwrap()), "enabled");
     }
 }

@@ -167,7 +167,7 @@ proptest! {
         let answer = admit(&pod).unwrap();
         prop_assert!(answer.skip.is_none());
         prop_assert_eq!(keeps(&pod, &answer.object, ""), Ok(()));
-        prop_assert_eq!(apply(&pod, &answer), answer.object.clone());
+        prop_assert_eq!(&apply(&pod, &answer), &answer.object);
         for op in serde_json::to_value(&answer.patch).unwrap().as_array().unwrap() {
             prop_assert!(op["op"] == "add" || op["op"] == "test", "{}", op);
         }
@@ -187,7 +187,7 @@ proptest! {
             pod["spec"]["initContainers"].as_array_mut().unwrap().push(other);
         }
         let again = admit(&pod).unwrap();
-        prop_assert_eq!(apply(&pod, &again), again.object.clone());
+        prop_assert_eq!(&apply(&pod, &again), &again.object);
         let inits = again.object["spec"]["initContainers"].as_array().unwrap();
         let step = inits.last().unwrap();
         prop_assert_eq!(&step["name"], "mooring-step");

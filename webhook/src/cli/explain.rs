@@ -7,6 +7,7 @@ use cluster::plan::Shape;
 use serde_json::Value;
 
 use super::{inject, manifest};
+use crate::admission::edit::{Edit, token};
 use crate::admission::{Answer, Policy, Skip, find};
 use crate::knobs::Knobs;
 use crate::names;
@@ -59,14 +60,12 @@ fn paragraph(object: &Value) -> Vec<String> {
 
 /// What would become of it with the label.
 fn if_opted_in(policy: &Policy, object: &Value) -> Vec<String> {
-    let mut labelled = object.clone();
-    labelled["metadata"]["labels"][names::CLUSTER] = "enabled".into();
-    let said = match inject::apply(policy, true, &labelled) {
+    let mut edit = Edit::new(object.clone());
+    edit.set(&format!("/metadata/labels/{}", token(names::CLUSTER)), "enabled".into());
+    let (_, labelled) = edit.finish();
+    match inject::apply(policy, true, &labelled) {
         Ok(Answer { skip: Some(skip), .. }) => {
-            return vec![format!(
-                "with the label it would be left alone, too: {}",
-                skip.sentence()
-            )];
+            vec![format!("with the label it would be left alone, too: {}", skip.sentence())]
         }
         Ok(answer) => {
             let mut lines = vec!["with the label it would be injected".to_owned()];
@@ -75,8 +74,7 @@ fn if_opted_in(policy: &Policy, object: &Value) -> Vec<String> {
             lines
         }
         Err(denial) => vec![format!("with the label it would be denied: {denial}")],
-    };
-    said
+    }
 }
 
 /// What is read from it: the container, the directory, the shape.

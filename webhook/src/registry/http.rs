@@ -26,7 +26,7 @@ async fn register(
     headers: HeaderMap,
     body: Result<Json<Register>, JsonRejection>,
 ) -> Result<Json<View>, Fault> {
-    let Json(body) = body.map_err(malformed)?;
+    let Json(body) = body.map_err(|e| malformed(&e))?;
     registry.register(bearer(&headers)?, &body).await.map(Json)
 }
 
@@ -35,7 +35,7 @@ async fn report(
     headers: HeaderMap,
     body: Result<Json<Report>, JsonRejection>,
 ) -> Result<StatusCode, Fault> {
-    let Json(body) = body.map_err(malformed)?;
+    let Json(body) = body.map_err(|e| malformed(&e))?;
     registry.report(bearer(&headers)?, body).await.map(|()| StatusCode::NO_CONTENT)
 }
 
@@ -51,7 +51,7 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Fault> {
     })
 }
 
-fn malformed(rejection: JsonRejection) -> Fault {
+fn malformed(rejection: &JsonRejection) -> Fault {
     Fault::Refused(format!("the request can not be read: {}", rejection.body_text()))
 }
 

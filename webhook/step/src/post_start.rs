@@ -14,6 +14,7 @@ use cluster::protocol::{Report, ServerSeen, View};
 use cluster::server::ServerConfig;
 
 use crate::hook::{self, Arguments};
+use crate::join;
 use crate::redis::{Client, field};
 use crate::registry::Registry;
 use crate::settings::{self, Settings};
@@ -37,6 +38,18 @@ fn gate() -> Result<(), String> {
     let mut server = wait_for_server(&config, deadline)?;
     let pod = std::env::var("POD_NAME").unwrap_or_default();
     compare(&mut server, &config, &registry);
+    if join::is_guest(&mut server)? {
+        let view = registry.view().map_err(|e| e.to_string())?;
+        let report = match join::join(&mut server, &config, &view, deadline) {
+            Ok(Some((me, master))) => Report {
+                node_id: Some(me),
+                ..Report::normal("Joined", &format!("joined as a replica of {master}"))
+            },
+            Ok(None) => Report::warning("NotJoined", "no other member runs that could be met"),
+            Err(why) => Report::warning("NotJoined", &why),
+        };
+        registry.report(&report).map_err(|e| e.to_string())?;
+    }
     let mut nudged = None;
     loop {
         let health = Health::of(&mut server)?;

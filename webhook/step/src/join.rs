@@ -1,0 +1,144 @@
+//! A guest joins its cluster: a server that started with an id of its own and without slots.
+//!
+//! Guarantees: it meets only a server that is a pod of this set and has just named its own id; it
+//! becomes the replica of a master that owns slots and is alive, never takes slots, and does
+//! nothing while slots belong to somebody who is failing: the shard that lost its master has to
+//! elect first, or the newcomer would go where it is not missed.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use cluster::id::NodeId;
+use cluster::nodes::{Flag, Node, NodesConf};
+use cluster::planner::Answer;
+use cluster::protocol::View;
+use cluster::server::ServerConfig;
+
+use crate::redis::{self, Client};
+
+const TIMEOUT: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Whether this server is alone and owns nothing.
+pub(crate) fn is_guest(server: &mut Client) -> Result<bool, String> {
+    let nodes = nodes(server)?;
+    Ok(nodes.nodes().count() == 1 && nodes.myself().is_some_and(|me| me.slots.is_empty()))
+}
+
+/// Meets the cluster and becomes a replica where one is missed most. Returns its own id and its
+/// master's; `None` if there is nobody to meet.
+pub(crate) fn join(
+    server: &mut Client,
+    config: &ServerConfig,
+    view: &View,
+    deadline: Instant,
+) -> Result<Option<(NodeId, NodeId)>, String> {
+    let Some(at) = host(config, view) else { return Ok(None) };
+    println!("mooring: meeting the cluster at {at}");
+    let (ip, port) = (at.ip().to_string(), at.port().to_string());
+    server.text(&["CLUSTER", "MEET", &ip, &port])?;
+    loop {
+        let nodes = nodes(server)?;
+        if let Some(master) = missed_most(&nodes) {
+            // Refused while the master's own greeting is still to come.
+            if server.text(&["CLUSTER", "REPLICATE", master.as_str()]).is_ok() {
+                let me = nodes.myself().map(|n| n.id);
+                return Ok(me.map(|me| (me, master)));
+            }
+        }
+        if Instant::now() >= deadline {
+            return Err("met the cluster, but found no master that needs a replica".to_owned());
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+/// A member of the cluster that has said who it is just now.
+fn host(config: &ServerConfig, view: &View) -> Option<SocketAddr> {
+    let running = view.pods.iter().filter(|(name, pod)| **name != view.pod && pod.running);
+    let mut candidates = running.flat_map(|(name, pod)| {
+        let member = view.members.get(name);
+        let ports = member.map_or_else(|| config.ports(), |m| m.ports);
+        let ips = member.map_or(&pod.ips, |m| &m.ips);
+        ips.iter().filter_map(move |ip| Some(SocketAddr::new(*ip, ports.client()?)))
+    });
+    candidates.find(|at| {
+        let password = config.password.as_ref();
+        let Answer::Node(id) = redis::probe(*at, password, TIMEOUT) else { return false };
+        let known = Client::connect(*at, password, TIMEOUT).and_then(|mut c| nodes(&mut c));
+        known.is_ok_and(|nodes| {
+            nodes.myself().is_some_and(|me| me.id == id) && nodes.nodes().count() > 1
+        })
+    })
+}
+
+/// The living slot owner with the fewest living replicas; `None` while any slots are not covered
+/// by a living owner, or greetings are still under way.
+fn missed_most(nodes: &NodesConf) -> Option<NodeId> {
+    let me = nodes.myself()?.id;
+    let alive = |n: &&Node| {
+        let dead = [Flag::Failing, Flag::PossiblyFailing, Flag::NoAddress, Flag::Handshake];
+        !dead.iter().any(|flag| n.flags.contains(flag)) && n.link == "connected"
+    };
+    let mut replicas: BTreeMap<NodeId, u32> = nodes
+        .nodes()
+        .filter(|n| n.is_master() && !n.slots.is_empty() && alive(n))
+        .map(|n| (n.id, 0))
+        .collect();
+    let covered: u32 = nodes
+        .nodes()
+        .filter(|n| replicas.contains_key(&n.id))
+        .flat_map(|n| &n.slots)
+        .map(|range| range.count())
+        .sum();
+    if covered != u32::from(cluster::slot::SLOTS) {
+        return None;
+    }
+    for node in nodes.nodes().filter(alive).filter(|n| n.id != me) {
+        if let Some(count) = node.master.and_then(|m| replicas.get_mut(&m)) {
+            *count += 1;
+        }
+    }
+    replicas.into_iter().min_by_key(|(_, count)| *count).map(|(id, _)| id)
+}
+
+fn nodes(server: &mut Client) -> Result<NodesConf, String> {
+    let text = server.text(&["CLUSTER", "NODES"])?;
+    NodesConf::parse(text.as_bytes()).map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(digit: char, flags: &str, master: &str, link: &str, slots: &str) -> String {
+        let id = digit.to_string().repeat(40);
+        format!("{id} 10.0.0.{digit}:6379@16379 {flags} {master} 0 0 1 {link} {slots}\n")
+    }
+
+    fn choice(lines: &[String]) -> Option<char> {
+        let nodes = NodesConf::parse(lines.concat().as_bytes()).unwrap();
+        missed_most(&nodes).and_then(|id| id.as_str().chars().next())
+    }
+
+    #[test]
+    fn a_guest_goes_where_a_replica_is_missed_and_waits_for_an_election() {
+        let me = line('9', "myself,master", "-", "connected", "");
+        let of = |digit: char| digit.to_string().repeat(40);
+        let mut lines = vec![
+            me,
+            line('1', "master", "-", "connected", "0-8191"),
+            line('2', "master", "-", "connected", "8192-16383"),
+            line('3', "slave", &of('1'), "connected", ""),
+        ];
+        assert_eq!(choice(&lines), Some('2'));
+        lines.push(line('4', "slave", &of('2'), "connected", ""));
+        lines.push(line('5', "slave,fail", &of('1'), "disconnected", ""));
+        lines.push(line('6', "slave", &of('1'), "connected", ""));
+        assert_eq!(choice(&lines), Some('2'));
+        lines[2] = line('2', "master,fail", "-", "disconnected", "8192-16383");
+        assert_eq!(choice(&lines), None);
+    }
+}

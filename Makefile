@@ -27,6 +27,19 @@ unit:
 e2e: setup             ## real servers on the test Kubernetes
 	$(LAB) e2e
 
+# Static binaries: they run in images that hold nothing else, and in any pod.
+TARGET = x86_64-unknown-linux-gnu
+STATIC = RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --target $(TARGET)
+
+binaries: setup        ## static mooring and step
+	$(STATIC) --release --package mooring
+	$(STATIC) --profile step --package mooring-step
+
+image: binaries        ## build the image, and push it to the registry that IMAGE names
+	@test -n "$(IMAGE)" || { echo 'say where to: make image IMAGE=registry.example/team/mooring:0.1.0' >&2; exit 1; }
+	tests/images/image push \
+	  "$$(tests/images/build mooring --mooring target/$(TARGET)/release/mooring --step target/$(TARGET)/step/step --tag $(IMAGE))" $(IMAGE)
+
 fmt:
 	$(CARGO) fmt --all
 

@@ -16,6 +16,11 @@ pub fn now() -> At {
     At(u64::try_from(wall + start.elapsed().as_micros()).unwrap_or(u64::MAX))
 }
 
+/// Microseconds as seconds.
+pub fn micros(micros: u64) -> f64 {
+    At(micros).since(At(0))
+}
+
 /// `2026-11-25T18:30:00Z`.
 pub fn rfc3339(at: At) -> String {
     let seconds = at.0 / 1_000_000;

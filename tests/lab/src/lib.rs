@@ -8,6 +8,7 @@
 pub mod client;
 pub mod clock;
 pub mod ground;
+pub mod jobs;
 pub mod kubectl;
 pub mod manifests;
 pub mod pods;
@@ -16,6 +17,7 @@ pub mod report;
 pub mod scenario;
 pub mod set;
 pub mod slots;
+pub mod stage;
 pub mod starts;
 pub mod timeline;
 pub mod topology;

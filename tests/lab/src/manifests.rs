@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-/// A StatefulSet with its Service, ConfigMap and Secret.
+/// A StatefulSet with its Service and ConfigMap.
 #[derive(Clone, Debug)]
 pub struct SetManifest<'a> {
     /// Name of all its objects.
@@ -23,8 +23,6 @@ pub struct SetManifest<'a> {
     pub labels: &'a [&'a str],
     /// `yes` or `no`.
     pub cluster: &'a str,
-    /// The password.
-    pub password: &'a str,
     /// A user id that is not root's, or the image's own choice.
     pub user: Option<u32>,
     /// The image of an init container that does nothing.
@@ -34,7 +32,7 @@ pub struct SetManifest<'a> {
 // === impl SetManifest ===
 
 impl SetManifest<'_> {
-    /// Everything but the namespace.
+    /// The manifest.
     pub fn render(&self) -> Result<String> {
         let security = self.user.map_or_else(String::new, |user| {
             format!(
@@ -60,19 +58,22 @@ impl SetManifest<'_> {
             ("replicas", &replicas),
             ("label", &labels),
             ("cluster", self.cluster),
-            ("password", self.password),
             ("security", &security),
             ("init", &init),
         ];
-        let secret = fill(include_str!("../manifests/secret.yaml"), &values)?;
-        let set = fill(include_str!("../manifests/set.yaml"), &values)?;
-        Ok(format!("{secret}---\n{set}"))
+        fill(include_str!("../manifests/set.yaml"), &values)
     }
 }
 
 /// A namespace, marked as the lab's.
 pub fn namespace(namespace: &str, run: &str) -> Result<String> {
     fill(include_str!("../manifests/namespace.yaml"), &[("namespace", namespace), ("run", run)])
+}
+
+/// The password, for the servers and for the client.
+pub fn secret(namespace: &str, name: &str, password: &str) -> Result<String> {
+    let values = [("namespace", namespace), ("name", name), ("password", password)];
+    fill(include_str!("../manifests/secret.yaml"), &values)
 }
 
 /// The client's pod.
@@ -110,7 +111,6 @@ mod tests {
             replicas: 6,
             labels: &["mooring.dev/cluster: enabled", "mooring.dev/replicas-per-shard: \"1\""],
             cluster: "yes",
-            password: "secret",
             user: Some(999),
             idle_init: Some("client:dev"),
         };
@@ -119,6 +119,7 @@ mod tests {
         assert!(text.contains("\n      securityContext: {runAsNonRoot: true, runAsUser: 999,"));
         assert!(text.contains("image: \"client:dev\""));
         assert!(namespace("lab", "demo").is_ok());
+        assert!(secret("lab", "redis", "secret").unwrap().contains("requirepass secret"));
         assert!(client("lab", "redis", "client", "client:dev").is_ok());
         assert!(fill("a ${b} c", &[]).is_err());
     }

@@ -127,10 +127,22 @@ impl<'a> Set<'a> {
         &self.password
     }
 
-    /// Makes the namespace.
-    pub fn make_namespace(&self) -> Result<()> {
+    /// A pod whose server is a master now.
+    pub fn a_master(&self) -> Result<String> {
+        for pod in self.pods()?.into_keys() {
+            if self.ask(&pod, &["role"])?.starts_with("master") {
+                return Ok(pod);
+            }
+        }
+        bail!("no pod of {}/{NAME} is a master", self.namespace)
+    }
+
+    /// Makes the namespace and the Secret.
+    pub fn prepare(&self) -> Result<()> {
         let run = self.ground.instance.as_deref().unwrap_or("demo");
-        self.ground.kubectl.apply(&manifests::namespace(&self.namespace, run)?)?;
+        let namespace = manifests::namespace(&self.namespace, run)?;
+        let secret = manifests::secret(&self.namespace, NAME, &self.password)?;
+        self.ground.kubectl.apply(&format!("{namespace}---\n{secret}"))?;
         Ok(())
     }
 
@@ -147,7 +159,6 @@ impl<'a> Set<'a> {
             replicas: self.replicas,
             labels,
             cluster: if self.kind == Kind::Floor { "no" } else { "yes" },
-            password: &self.password,
             user: self.user,
             idle_init: (self.kind == Kind::Floor).then_some(self.ground.client.as_str()),
         };

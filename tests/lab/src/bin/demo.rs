@@ -1,0 +1,416 @@
+//! `demo`: the main job, once, for real, on a test Kubernetes of its own or on the user's cluster.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use lexopt::prelude::*;
+use mooring_lab::clock;
+use mooring_lab::ground::{Engine, Ground};
+use mooring_lab::probe::Probe;
+use mooring_lab::report::{Report, Rule};
+use mooring_lab::scenario::{self, Recovery};
+use mooring_lab::set::{How, Kind, Policy, Set};
+use mooring_lab::stage::{self, Teller};
+
+const USAGE: &str = "usage: demo [--instance NAME] [--as-is | --shell | --down]";
+/// The engine needs 2.0 to 2.1 s from its start until it takes writes.
+const AFTER_LAST_START: f64 = 2.3;
+/// More than the same pods need without a cluster.
+const ABOVE_FLOOR: f64 = 3.5;
+/// The control is looked at this long after the loss of its pods: restarted masters take writes for
+/// about one node timeout before they notice that they are alone.
+const CONTROL: Duration = Duration::from_secs(25);
+
+/// Seconds in which six plain pods are back.
+struct Floors {
+    parallel: [f64; 2],
+    ordered: [f64; 2],
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("demo: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<bool> {
+    let mut instance = "demo".to_owned();
+    let (mut as_is, mut shell, mut down) = (false, false, false);
+    let mut args = lexopt::Parser::from_env();
+    while let Some(arg) = args.next()? {
+        match arg {
+            Long("instance") => instance = args.value()?.string()?,
+            Long("as-is") => as_is = true,
+            Long("shell") => shell = true,
+            Long("down") => down = true,
+            Short('h') | Long("help") => {
+                println!("{USAGE}");
+                return Ok(true);
+            }
+            _ => bail!("{}; {USAGE}", arg.unexpected()),
+        }
+    }
+    let mut ground = Ground::find(&instance)?;
+    if down {
+        return take_down(&ground);
+    }
+    if shell {
+        let Some(instance) = &ground.instance else { bail!("use your own kubectl") };
+        let exec = ground.root.join("tests/kube/exec");
+        return Err(anyhow!(Command::new(exec).args([instance, "bash"]).exec()));
+    }
+    let tell = Teller::new();
+    if as_is {
+        ground.learn_servers()?;
+        stage::wait_for_mooring(&ground)?;
+    } else {
+        stage::set(&mut ground, &[Engine::Redis70], &tell)?;
+    }
+    let mut report = Report::new("demo");
+    let outcome = play(&ground, &mut report, &tell);
+    report.seconds("run.seconds", "the whole run", tell.seconds(), Rule::Within(180.0));
+    let path = report.write(&ground.root)?;
+    println!("\n{}\n{} has the same.", report.table(), path.display());
+    outcome?;
+    look_around(&ground);
+    let failures = report.failures();
+    if !failures.is_empty() {
+        println!("\nNot as it should be: {}", failures.join(", "));
+    }
+    Ok(failures.is_empty())
+}
+
+fn play(ground: &Ground, report: &mut Report, tell: &Teller) -> Result<()> {
+    let set = |namespace, policy| Set::new(ground, namespace, Engine::Redis70, policy);
+    let main = set("demo", Policy::Parallel);
+    let adopt = set("demo-adopt", Policy::OrderedReady).of_kind(Kind::Plain);
+    let control = set("demo-control", Policy::Parallel).of_kind(Kind::Plain);
+    let floors = [
+        set("demo-floor", Policy::Parallel).of_kind(Kind::Floor),
+        set("demo-floor-ordered", Policy::OrderedReady).of_kind(Kind::Floor),
+    ];
+    for set in [&main, &adopt, &control, &floors[0], &floors[1]] {
+        set.prepare()?;
+    }
+    for set in [&adopt, &control, &floors[0], &floors[1]] {
+        set.apply()?;
+    }
+    for set in [&floors[0], &floors[1], &adopt, &control] {
+        set.wait_ready(Duration::from_secs(180))?;
+    }
+    tell.say("24 plain pods are ready: two sets for the floor, one to adopt, one as the control");
+    let floors = measure_floor(&floors, report, tell)?;
+    main_job(&main, &floors, report, tell)?;
+    adoption(&adopt, &control, &floors, report, tell)
+}
+
+/// How fast the same six pods are ready again, with an init container that does nothing and servers
+/// that form no cluster.
+fn measure_floor(sets: &[Set<'_>; 2], report: &mut Report, tell: &Teller) -> Result<Floors> {
+    let [parallel, ordered] = sets;
+    let measure = |set: &Set<'_>| -> Result<[f64; 2]> {
+        Ok([scenario::floor(set, How::Graceful)?, scenario::floor(set, How::Forced)?])
+    };
+    let floors = Floors { parallel: measure(parallel)?, ordered: measure(ordered)? };
+    for (id, what, value) in [
+        ("floor.seconds", "floor: six plain pods deleted, Ready again", floors.parallel[0]),
+        ("floor.forced.seconds", "floor, forced", floors.parallel[1]),
+        ("floor.ordered.seconds", "floor, OrderedReady", floors.ordered[0]),
+        ("floor.ordered.forced.seconds", "floor, OrderedReady, forced", floors.ordered[1]),
+    ] {
+        report.seconds(id, what, value, Rule::Told);
+    }
+    tell.say(&format!(
+        "the floor: six plain pods deleted and Ready again in {:.1} s (forced {:.1} s), \
+         OrderedReady {:.1} s (forced {:.1} s)",
+        floors.parallel[0], floors.parallel[1], floors.ordered[0], floors.ordered[1]
+    ));
+    for set in sets {
+        set.remove()?;
+    }
+    Ok(floors)
+}
+
+/// Formation, loss of all pods, loss of one.
+fn main_job(set: &Set<'_>, floors: &Floors, report: &mut Report, tell: &Teller) -> Result<()> {
+    let probe = Probe::start(set)?;
+    tell.say("a cluster client waits in the namespace; a labelled StatefulSet of six is applied");
+    let formed = scenario::form(set, &probe).context("formation")?;
+    let starts = set.ground.clock_of_starts();
+    report.seconds(
+        "formation.seconds",
+        "kubectl apply to all slots writable",
+        formed.seconds,
+        Rule::Told,
+    );
+    after_last_start(report, "formation", starts, &formed);
+    judge(report, "formation", "formation", &formed);
+    report.count(
+        "formation.slots",
+        "slots that took a write",
+        probe.sweep()?.written,
+        Rule::Exactly(16384.0),
+    );
+    tell.say(&sentence("the cluster has formed by itself", &formed));
+
+    for (how, id, what) in [
+        (How::Graceful, "outage", "all six pods deleted"),
+        (How::Forced, "outage.forced", "all six pods deleted by force"),
+    ] {
+        let outage = scenario::lose(set, &probe, None, how).context(what)?;
+        outage_rows(
+            report,
+            id,
+            what,
+            starts,
+            &outage,
+            floors.parallel[usize::from(how == How::Forced)],
+        );
+        tell.say(&sentence(what, &outage));
+    }
+    let master = set.a_master()?;
+    let pod = scenario::lose(set, &probe, Some(&master), How::Graceful).context("one pod")?;
+    report.seconds("pod.seconds", "one master's pod deleted, to writable", pod.seconds, Rule::Told);
+    report.seconds(
+        "pod.gap.seconds",
+        "longest gap of a slot meanwhile",
+        pod.longest_gap,
+        Rule::Told,
+    );
+    judge(report, "pod", "one pod deleted", &pod);
+    tell.say(&sentence(&format!("a master's pod deleted ({master})"), &pod));
+    report.count(
+        "acknowledged",
+        "acknowledged writes behind these figures",
+        pod.acknowledged,
+        Rule::AtLeast(10_001.0),
+    );
+    probe.pause()
+}
+
+/// A running cluster is labelled; meanwhile the control loses its pods.
+fn adoption(
+    set: &Set<'_>,
+    control: &Set<'_>,
+    floors: &Floors,
+    report: &mut Report,
+    tell: &Teller,
+) -> Result<()> {
+    set.create_by_hand()?;
+    control.create_by_hand()?;
+    let (probe, control_probe) = (Probe::start(set)?, Probe::start(control)?);
+    for (probe, name) in [(&probe, "the set to adopt"), (&control_probe, "the control")] {
+        let status =
+            probe.wait_calm(clock::now(), Duration::from_secs(2), Duration::from_secs(30))?;
+        if !status.recovered(2_000_000) {
+            bail!("{name} is no cluster after redis-cli --cluster create: {}", status.last_error);
+        }
+    }
+    let before = set.topology()?;
+    tell.say("two plain clusters made with redis-cli --cluster create; one is labelled, one stays as it is");
+    let begin = clock::now();
+    let (rolled, controlled) = thread::scope(|scope| {
+        let controlled = scope.spawn(|| scenario::control(control, &control_probe, CONTROL));
+        let rolled = roll(set, &probe);
+        (rolled, controlled.join())
+    });
+    let controlled =
+        controlled.map_err(|_| anyhow!("the control's thread broke"))?.context("control")?;
+    report.count(
+        "control.recovered",
+        "the same without Mooring recovers (1) or stays broken (0)",
+        u64::from(controlled),
+        Rule::Exactly(0.0),
+    );
+    tell.say(if controlled {
+        "the control recovered, which it should not"
+    } else {
+        "the control, all six pods deleted: broken for good"
+    });
+    control.remove()?;
+    rolled.context("adoption")?;
+    let status = probe.wait_calm(begin, Duration::from_secs(3), scenario::LIMIT)?;
+    let verified = probe.verify()?;
+    let after = set.topology()?;
+    let injected = set.pods()?;
+    let injected = injected.values().filter(|pod| !pod.init_containers.is_empty()).count() as u64;
+    let gap = clock::micros(status.gaps.longest);
+    report.seconds(
+        "adopt.seconds",
+        "adoption: label to last pod Ready",
+        clock::now().since(begin),
+        Rule::Told,
+    );
+    report.seconds("adopt.gap.seconds", "longest gap of a slot meanwhile", gap, Rule::Told);
+    report.count(
+        "adopt.injected",
+        "pods that Mooring has taken over",
+        injected,
+        Rule::Exactly(6.0),
+    );
+    report.count(
+        "adopt.ids-gone",
+        "node ids that changed",
+        before.ids_gone(&after) as u64,
+        Rule::Exactly(0.0),
+    );
+    report.count(
+        "adopt.shards-changed",
+        "shards whose slots or members changed",
+        before.shards_changed(&after) as u64,
+        Rule::Exactly(0.0),
+    );
+    report.count("adopt.lost", "acknowledged writes lost", verified.lost, Rule::Exactly(0.0));
+    tell.say(&format!(
+        "adopted by one kubectl label: {injected} of 6 pods rolled in {:.1} s, longest gap {gap:.2} s, {} of {} \
+         writes lost",
+        clock::now().since(begin),
+        verified.lost,
+        verified.acknowledged
+    ));
+    let starts = set.ground.clock_of_starts();
+    for (how, id, what) in [
+        (How::Graceful, "adopt.outage", "all pods of the adopted set deleted"),
+        (How::Forced, "adopt.outage.forced", "the same by force"),
+    ] {
+        let outage = scenario::lose(set, &probe, None, how).context(what)?;
+        outage_rows(
+            report,
+            id,
+            what,
+            starts,
+            &outage,
+            floors.ordered[usize::from(how == How::Forced)],
+        );
+        tell.say(&sentence(what, &outage));
+    }
+    probe.pause()
+}
+
+/// Labels the set and waits until all pods are rolled.
+fn roll(set: &Set<'_>, probe: &Probe<'_>) -> Result<()> {
+    let before = set.pods()?;
+    let watch = set.watch()?;
+    set.label()?;
+    let limit = Duration::from_secs(180);
+    watch.wait(before.len(), limit, |now| {
+        let same = before.get(&now.name).is_some_and(|old| old.uid == now.uid);
+        now.ready && !now.deleting && !same
+    })?;
+    let status = probe.wait_calm(clock::now(), Duration::from_secs(1), scenario::LIMIT)?;
+    if !status.recovered(1_000_000) {
+        bail!("some slots take no writes after the roll: {}", status.last_error);
+    }
+    Ok(())
+}
+
+fn outage_rows(
+    report: &mut Report,
+    id: &str,
+    what: &str,
+    starts: &str,
+    outage: &Recovery,
+    floor: f64,
+) {
+    let row = |name: &str| format!("{id}.{name}");
+    report.seconds(
+        &row("seconds"),
+        &format!("{what}, to writable for good"),
+        outage.seconds,
+        Rule::Told,
+    );
+    let above = outage.seconds - floor;
+    report.seconds(
+        &row("minus-floor.seconds"),
+        "more than the floor",
+        above,
+        Rule::Within(ABOVE_FLOOR),
+    );
+    after_last_start(report, id, starts, outage);
+    if let Some(ready) = outage.ready {
+        report.seconds(&row("ready.seconds"), "all pods Ready", ready, Rule::Told);
+    }
+    report.count(
+        &row("moved"),
+        "pods with another address",
+        outage.moved as u64,
+        Rule::Exactly(6.0),
+    );
+    judge(report, id, what, outage);
+}
+
+fn after_last_start(report: &mut Report, id: &str, starts: &str, recovery: &Recovery) {
+    if let Some(seconds) = recovery.after_last_start {
+        let what = format!("last server start to writable ({starts})");
+        report.seconds(
+            &format!("{id}.after-last-start.seconds"),
+            &what,
+            seconds,
+            Rule::Within(AFTER_LAST_START),
+        );
+    }
+}
+
+fn judge(report: &mut Report, id: &str, what: &str, recovery: &Recovery) {
+    let recovered = u64::from(recovery.recovered);
+    report.count(
+        &format!("{id}.recovered"),
+        &format!("{what}: recovered"),
+        recovered,
+        Rule::Exactly(1.0),
+    );
+    report.count(
+        &format!("{id}.lost"),
+        "acknowledged writes lost",
+        recovery.lost,
+        Rule::Exactly(0.0),
+    );
+}
+
+fn sentence(what: &str, recovery: &Recovery) -> String {
+    if !recovery.recovered {
+        return format!(
+            "{what}: NOT recovered after {:.0} s: {}",
+            recovery.seconds, recovery.last_error
+        );
+    }
+    let after = recovery
+        .after_last_start
+        .map_or_else(String::new, |s| format!(" ({s:.2} s after the last server's start)"));
+    format!(
+        "{what}: writable after {:.1} s{after}, {} of {} acknowledged writes lost",
+        recovery.seconds, recovery.lost, recovery.acknowledged
+    )
+}
+
+fn look_around(ground: &Ground) {
+    if ground.instance.is_some() {
+        println!(
+            "\nLook around:  make demo-shell    a shell with kubectl: kubectl get pods -A, kubectl get clusterrecords -A\n\
+             Take it down: make demo-down"
+        );
+    } else {
+        println!(
+            "\nLook around:  kubectl get pods -n demo; kubectl get clusterrecords -A\n\
+             Take it down: kubectl delete namespace -l mooring-lab; kubectl delete -k manifests/base"
+        );
+    }
+}
+
+fn take_down(ground: &Ground) -> Result<bool> {
+    let Some(instance) = &ground.instance else {
+        let delete = ["delete", "namespace", "-l", "mooring-lab", "--ignore-not-found"];
+        print!("{}", ground.kubectl.run(&delete)?);
+        return Ok(true);
+    };
+    print!("{}", ground.script("tests/kube/down", &[instance])?);
+    Ok(true)
+}

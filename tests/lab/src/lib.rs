@@ -7,6 +7,7 @@
 
 pub mod client;
 pub mod clock;
+pub mod e2e;
 pub mod ground;
 pub mod jobs;
 pub mod kubectl;

@@ -73,7 +73,11 @@ fn build(ground: &mut Ground, engines: &[Engine], tell: &Teller) -> Result<Vec<S
         command.args(args);
         command
     };
-    let mut builds = vec![Job::new("binaries", cargo(ground))];
+    let shells = ["-p", "mooring", "-p", "mooring-lab", "--bin", "mooring", "--bin", "client"];
+    let mut builds = vec![
+        Job::new("webhook and client", cargo(ground, &[&["--release"], &shells[..]].concat())),
+        Job::new("step", cargo(ground, &["--profile", "step", "-p", "mooring-step"])),
+    ];
     if ground.instance.is_some() {
         let engines: Vec<&str> = engines.iter().map(|engine| engine.key()).collect();
         builds.push(Job::new("server images", script("tests/images/build", &engines)));
@@ -82,12 +86,12 @@ fn build(ground: &mut Ground, engines: &[Engine], tell: &Teller) -> Result<Vec<S
     tell.say("builds what is not built yet: Mooring's binaries, server images, Kubernetes");
     let printed = jobs::run(builds, &target().join("lab-logs"))?;
     let mut archives: Vec<String> =
-        printed.get(1).into_iter().flat_map(|text| text.lines()).map(str::to_owned).collect();
-    let binary = |name: &str| {
-        let path = target().join(triple()).join("release").join(name);
-        path.to_string_lossy().into_owned()
+        printed.get(2).into_iter().flat_map(|text| text.lines()).map(str::to_owned).collect();
+    let binary = |profile: &str, name: &str| {
+        target().join(triple()).join(profile).join(name).to_string_lossy().into_owned()
     };
-    let (mooring, step, client) = (binary("mooring"), binary("step"), binary("client"));
+    let (mooring, step) = (binary("release", "mooring"), binary("step", "step"));
+    let client = binary("release", "client");
     let own = ["mooring", "--mooring", &mooring, "--step", &step, "--tag", &ground.mooring];
     let file = format!("{client}=/client");
     let judge = ["scratch", "--file", &file, "--entrypoint", "/client", "--tag", &ground.client];
@@ -99,13 +103,11 @@ fn build(ground: &mut Ground, engines: &[Engine], tell: &Teller) -> Result<Vec<S
     Ok(archives)
 }
 
-/// Static binaries: the images have nothing else in them.
-fn cargo(ground: &Ground) -> Command {
+/// Static binaries: the images have nothing else in them. The step is built for size.
+fn cargo(ground: &Ground, args: &[&str]) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(&ground.root).env("RUSTFLAGS", "-C target-feature=+crt-static");
-    command.args(["build", "--release", "--target", &triple()]);
-    command.args(["-p", "mooring", "-p", "mooring-step", "-p", "mooring-lab"]);
-    command.args(["--bin", "mooring", "--bin", "step", "--bin", "client"]);
+    command.args(["build", "--target", &triple()]).args(args);
     command
 }
 

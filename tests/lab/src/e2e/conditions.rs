@@ -1,0 +1,207 @@
+//! Circumstances: a pod that stays away, Mooring that is away, a namespace that lets nothing out.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::{Case, must_recover, on_set};
+use crate::clock;
+use crate::ground::{Engine, Ground};
+use crate::manifests;
+use crate::probe::Probe;
+use crate::report::{Report, Rule};
+use crate::scenario;
+use crate::set::{How, Policy, Set};
+use crate::stage::{DEPLOYMENT, SYSTEM, wait_for_mooring};
+
+/// How long Mooring is away after all pods were deleted: by then the StatefulSet's controller waits
+/// longer and longer between its attempts.
+const AWAY: Duration = Duration::from_secs(20);
+/// Seconds until the pods are there again once Mooring is.
+const BACK: f64 = 10.0;
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        Case { name: "condition::replica-pending".to_owned(), run: Box::new(replica_pending) },
+        Case { name: "condition::mooring-away".to_owned(), run: Box::new(mooring_away) },
+        Case { name: "condition::egress-denied".to_owned(), run: Box::new(egress_denied) },
+    ]
+}
+
+/// Five of six recover in the time that six need: nobody waits for a peer.
+fn replica_pending(ground: &Ground, report: &mut Report) -> Result<()> {
+    let set = Set::new(ground, "e2e-pending", Engine::Redis70, Policy::Parallel);
+    on_set(&set, |set| {
+        let probe = Probe::start(set)?;
+        must_recover(&scenario::form(set, &probe)?, "formation")?;
+        let six = scenario::lose(set, &probe, None, How::Graceful)?;
+        must_recover(&six, "all six")?;
+        let mut replica = None;
+        for pod in set.pods()?.into_keys() {
+            if set.ask(&pod, &["role"])?.starts_with("slave") {
+                replica = Some(pod);
+            }
+        }
+        let replica = replica.context("no pod is a replica")?;
+        hold(set, &replica)?;
+        let begin = clock::now();
+        let mut delete = set.delete_all(How::Graceful)?;
+        let status = probe.wait(begin, scenario::LIMIT)?;
+        delete.wait()?;
+        let pods = set.pods()?;
+        let phase = pods.get(&replica).map(|pod| pod.phase.as_str());
+        ensure!(phase == Some("Pending"), "{replica} is {phase:?} and should be Pending");
+        let end = status.gaps.last_end.unwrap_or(begin).since(begin);
+        ensure!(
+            status.gaps.open == 0 && status.unwritten == 0,
+            "five of six have not recovered: {}",
+            status.last_error
+        );
+        let verified = probe.verify()?;
+        ensure!(verified.lost == 0, "{} acknowledged writes lost", verified.lost);
+        let what = format!("five of six, {replica} Pending (six: {:.1} s)", six.seconds);
+        // The same time, give or take what two runs of the same thing differ by.
+        report.seconds("pending.seconds", &what, end, Rule::Within(six.seconds + 1.0));
+        release(set, &replica)?;
+        set.wait_ready(Duration::from_secs(60)).context("the held pod")?;
+        Ok(())
+    })
+}
+
+/// Pods whose creation failed while Mooring was away come within seconds when it is back.
+fn mooring_away(ground: &Ground, report: &mut Report) -> Result<()> {
+    let set = Set::new(ground, "e2e-away", Engine::Redis70, Policy::Parallel);
+    on_set(&set, |set| {
+        let probe = Probe::start(set)?;
+        must_recover(&scenario::form(set, &probe)?, "formation")?;
+        let before = set.pods()?;
+        let scaled = scale_mooring(ground, 0);
+        let outcome = scaled.and_then(|()| {
+            let begin = clock::now();
+            set.delete_all(How::Graceful)?.wait()?;
+            thread::sleep(AWAY);
+            ensure!(set.pods()?.is_empty(), "pods were created although Mooring is away");
+            Ok(begin)
+        });
+        scale_mooring(ground, 2)?;
+        let begin = outcome?;
+        let back = clock::now();
+        let ready = set.watch()?.wait(6, Duration::from_secs(60), |pod| {
+            pod.ready && before.get(&pod.name).is_none_or(|old| old.uid != pod.uid)
+        });
+        let ready = ready.context("pods after Mooring's return")?.since(back);
+        report.seconds(
+            "away.seconds",
+            "Mooring back to all six pods Ready",
+            ready,
+            Rule::Within(BACK),
+        );
+        let status = probe.wait(begin, scenario::LIMIT)?;
+        ensure!(status.gaps.open == 0, "not recovered: {}", status.last_error);
+        let verified = probe.verify()?;
+        ensure!(verified.lost == 0, "{} acknowledged writes lost", verified.lost);
+        Ok(())
+    })
+}
+
+/// The step says which egress it lacks and to where.
+fn egress_denied(ground: &Ground, _: &mut Report) -> Result<()> {
+    let Some(instance) = ground.instance.as_deref() else {
+        // A user's cluster may enforce the policy or not; nothing is to be learned from either.
+        return Ok(());
+    };
+    let set = Set::new(ground, "e2e-egress", Engine::Redis70, Policy::Parallel);
+    on_set(&set, |set| {
+        let policy = [("namespace", set.namespace.as_str())];
+        let policy = manifests::fill(include_str!("../../manifests/deny-egress.yaml"), &policy)?;
+        ground.kubectl.apply(&policy)?;
+        // The bridge of the test Kubernetes enforces no policies: this is what one would do.
+        deny(ground, instance)?;
+        let outcome = (|| {
+            set.apply()?;
+            let begin = Instant::now();
+            loop {
+                thread::sleep(Duration::from_secs(1));
+                let logs = ["logs", "-n", &set.namespace, "redis-0", "-c", "mooring-step"];
+                let log = ground.kubectl.run(&logs).unwrap_or_default();
+                let lower = log.to_lowercase();
+                if lower.contains("egress") && lower.contains("mooring") && lower.contains("443") {
+                    return Ok(());
+                }
+                if begin.elapsed() > Duration::from_secs(60) {
+                    bail!("the step does not say which egress it lacks: {log}");
+                }
+            }
+        })();
+        ground.script("tests/kube/exec", &[instance, "nft", "delete", "table", "inet", "lab"])?;
+        outcome
+    })
+}
+
+/// Drops what pods other than Mooring's and Kubernetes' own send to Mooring and to DNS.
+fn deny(ground: &Ground, instance: &str) -> Result<()> {
+    let pods = ground.kubectl.json(&["get", "pods", "-n", SYSTEM])?;
+    let addresses: Vec<&str> = pods
+        .pointer("/items")
+        .and_then(serde_json::Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|pod| pod.pointer("/status/podIP")?.as_str())
+        .collect();
+    let rules = format!(
+        "add table inet lab; add chain inet lab forward {{ type filter hook forward priority -1; }}; \
+         add rule inet lab forward ip daddr {{ {} }} tcp dport 10250 drop",
+        addresses.join(", ")
+    );
+    ground.script("tests/kube/exec", &[instance, "nft", &rules])?;
+    Ok(())
+}
+
+fn scale_mooring(ground: &Ground, replicas: u32) -> Result<()> {
+    let deployment = format!("deployment/{DEPLOYMENT}");
+    let replicas_flag = format!("--replicas={replicas}");
+    ground.kubectl.run(&["scale", "-n", SYSTEM, &deployment, &replicas_flag])?;
+    if replicas > 0 {
+        return wait_for_mooring(ground);
+    }
+    let selector = "app.kubernetes.io/name=mooring";
+    let args = ["wait", "--for=delete", "pod", "-n", SYSTEM, "-l", selector, "--timeout=60s"];
+    ground.kubectl.run(&args)?;
+    Ok(())
+}
+
+/// Keeps the next pod of that name from being scheduled.
+fn hold(set: &Set<'_>, pod: &str) -> Result<()> {
+    let kubectl = &set.ground.kubectl;
+    kubectl.apply(&hold_manifest(set, pod)?)?;
+    // It takes effect a moment later; a pod that is only tried shows when.
+    let trial = manifests::fill(
+        include_str!("../../manifests/trial.yaml"),
+        &[("namespace", &set.namespace), ("client_image", &set.ground.client)],
+    )?;
+    for _ in 0..50 {
+        let args = ["create", "--dry-run=server", "-o", "json", "-f", "-"];
+        let output = kubectl.pipe(&args, &trial)?;
+        if String::from_utf8_lossy(&output.stdout).contains("mooring-lab/nowhere") {
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(200));
+    }
+    bail!("the policy that holds {pod} back has no effect")
+}
+
+/// Ends that.
+fn release(set: &Set<'_>, pod: &str) -> Result<()> {
+    let kubectl = &set.ground.kubectl;
+    let output = kubectl.pipe(&["delete", "-f", "-"], &hold_manifest(set, pod)?)?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    thread::sleep(Duration::from_secs(2));
+    set.delete_one(pod, How::Forced)?.wait()?;
+    Ok(())
+}
+
+fn hold_manifest(set: &Set<'_>, pod: &str) -> Result<String> {
+    let values = [("namespace", set.namespace.as_str()), ("pod", pod)];
+    manifests::fill(include_str!("../../manifests/hold.yaml"), &values)
+}

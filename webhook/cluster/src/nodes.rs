@@ -106,6 +106,8 @@ pub enum Damage {
     NoId(usize),
     /// No `vars` line, which every engine writes last: the file is cut off.
     NoVars,
+    /// A peer's line without a role, a replica's without a master, or replicas of each other.
+    NoRole(NodeId),
 }
 
 /// How the engine that will read a file writes addresses.
@@ -354,6 +356,9 @@ impl fmt::Display for Damage {
             Self::ZeroBytes(line) => write!(f, "zero bytes from line {line} on"),
             Self::NoId(line) => write!(f, "line {line} has no node id and is dropped"),
             Self::NoVars => f.write_str("the line `vars` is missing, so the file was cut off"),
+            Self::NoRole(id) => {
+                write!(f, "the line of {id} says neither master nor whose replica it is")
+            }
         }
     }
 }

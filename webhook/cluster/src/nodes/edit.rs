@@ -38,6 +38,7 @@ impl NodesConf {
         format: Format,
     ) -> Option<Self> {
         plan.seat(own)?;
+        let peers = certain(plan.node_id(own), own_address, peers);
         let mut lines = Vec::new();
         for ordinal in plan.ordinals() {
             let seat = plan.seat(ordinal)?;
@@ -80,9 +81,17 @@ impl NodesConf {
     ///   when they appear, and fail in the ordinary way if they do not.
     /// - `fail` and `fail?` go: kept, they cost twice the node timeout, or elect at once.
     /// - Handshakes go: nobody is met by an address that a file remembers.
+    /// - Who has neither address nor slots and is flagged `noaddr` is left as it is: a ghost that
+    ///   blocks nothing, or a replica that says by itself where it is.
+    /// - An address that two ids are said to have is nobody's.
     /// - Shard ids agree within a shard, or all go: a mixture aborts 7.2 to 8.1.
+    /// - Where `vars` was cut off, it is the highest epoch that is left: no vote is given twice.
     pub fn repair(&mut self, own: Address, peers: &BTreeMap<NodeId, Address>) -> Changes {
         let mut changes = Changes::default();
+        let peers = match self.myself() {
+            Some(me) => certain(me.id, own, peers),
+            None => BTreeMap::new(),
+        };
         self.lines.retain(|line| match line {
             Line::Node { now, .. } if now.flags.contains(&Flag::Handshake) => {
                 changes.dropped.insert(now.id);
@@ -102,8 +111,10 @@ impl NodesConf {
                 changes.moved.insert(node.id);
             }
             let flags = node.flags.len();
-            for stale in [Flag::Failing, Flag::PossiblyFailing, Flag::NoAddress] {
-                node.flags.remove(&stale);
+            node.flags.remove(&Flag::Failing);
+            node.flags.remove(&Flag::PossiblyFailing);
+            if address.is_some() || !node.slots.is_empty() {
+                node.flags.remove(&Flag::NoAddress);
             }
             if node.flags.len() != flags {
                 changes.unflagged.insert(node.id);
@@ -113,6 +124,11 @@ impl NodesConf {
             node.pong_received = 0;
         }
         self.agree_on_shards();
+        if !self.lines.iter().any(|line| matches!(line, Line::Vars { .. })) {
+            let epoch = self.vars().current_epoch;
+            let vars = Vars { current_epoch: epoch, last_vote_epoch: epoch };
+            self.lines.push(Line::Vars { raw: format!("{vars}\n"), was: vars, now: vars });
+        }
         changes
     }
 
@@ -175,6 +191,21 @@ impl NodesConf {
     }
 }
 
+/// The addresses that only one id has. The own one is known; another id there is an old entry.
+fn certain(
+    me: NodeId,
+    own: Address,
+    peers: &BTreeMap<NodeId, Address>,
+) -> BTreeMap<NodeId, Address> {
+    let place = |a: &Address| (a.ip, a.ports.bus);
+    let others = || peers.iter().filter(|(id, _)| **id != me);
+    let mut ids = BTreeMap::from([(place(&own), 1)]);
+    for (_, address) in others() {
+        *ids.entry(place(address)).or_insert(0) += 1;
+    }
+    others().filter(|(_, a)| ids.get(&place(a)) == Some(&1)).map(|(id, a)| (*id, *a)).collect()
+}
+
 impl Endpoint {
     /// Sets address and ports, or takes them away, and leaves the rest as it is.
     fn point_at(&mut self, address: Option<&Address>) {
@@ -182,8 +213,10 @@ impl Endpoint {
             Some(Address { ip, ports }) => {
                 self.host = ip.to_string();
                 let with_aux = self.aux("tls-port").is_some() || self.aux("tcp-port").is_some();
-                // Up to 7.0 the field holds the one port that the cluster uses.
-                self.port = if with_aux { ports.tcp } else { ports.client() }.unwrap_or(0);
+                // Without auxiliary fields it is the one port that the cluster uses.
+                let over_tls = ports.tls.filter(|p| p.checked_add(10_000) == Some(ports.bus));
+                let only = over_tls.or(ports.client());
+                self.port = if with_aux { ports.tcp } else { only }.unwrap_or(0);
                 if self.bus.is_some() || ports.bus != self.port.saturating_add(10_000) {
                     self.bus = Some(ports.bus);
                 }

@@ -1,6 +1,9 @@
 //! Reading nodes.conf: strict where an engine would abort or crash, lenient nowhere else.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::{Damage, Endpoint, Flag, Line, Node, NodesConf, NodesError, Vars};
+use crate::id::NodeId;
 use crate::slot::SlotRange;
 
 /// A file larger than this is refused: 1,000 nodes with every slot range of its own take 2 MB.
@@ -11,7 +14,8 @@ impl NodesConf {
     ///
     /// # Errors
     /// Where an engine would abort or crash, where two lines claim one slot or one id (engines
-    /// keep the first without a word), and where the own line lacks its role or master.
+    /// keep the first without a word), where the own line lacks its role or master, where it is a
+    /// replica of its own replica, and where the file ends within a node's line.
     pub fn parse(bytes: &[u8]) -> Result<Self, NodesError> {
         if bytes.len() > MAX_BYTES {
             return Err(error(0, "the file is larger than 16 MiB"));
@@ -27,8 +31,12 @@ impl NodesConf {
             None => bytes,
         };
         if kept.is_empty() {
-            let why = if bytes.is_empty() { "is empty" } else { "holds nothing but zero bytes" };
-            return Err(error(0, &format!("the file {why}")));
+            let why = match bytes {
+                [] => "the file is empty",
+                [0, ..] => "the file holds nothing but zero bytes",
+                _ => "the first line is cut off by zero bytes",
+            };
+            return Err(error(0, why));
         }
         let text = std::str::from_utf8(kept).map_err(|_| error(0, "the file is not text"))?;
         let mut lines = Vec::new();
@@ -38,17 +46,21 @@ impl NodesConf {
                 None => damage.push(Damage::NoId(i + 1)),
             }
         }
-        // A last line without its end is written back with one.
-        if let Some(Line::Node { raw, .. } | Line::Vars { raw, .. }) = lines.last_mut()
-            && !raw.ends_with('\n')
-        {
-            raw.push('\n');
+        match lines.last_mut() {
+            // Its last number may be half a number: slots would be lost without a word.
+            Some(Line::Node { raw, .. }) if !raw.ends_with('\n') => {
+                return Err(error(lines.len(), "the line has no end, so the file was cut off"));
+            }
+            Some(Line::Vars { raw, .. }) if !raw.ends_with('\n') => raw.push('\n'),
+            _ => {}
         }
         if !lines.iter().any(|l| matches!(l, Line::Vars { .. })) {
             damage.push(Damage::NoVars);
         }
-        let conf = Self { lines, damage };
+        let mut conf = Self { lines, damage };
         conf.check()?;
+        let doubtful = conf.doubtful_peers();
+        conf.damage.extend(doubtful);
         Ok(conf)
     }
 
@@ -58,17 +70,8 @@ impl NodesConf {
             let n = mine.len();
             return Err(error(0, &format!("{n} lines are flagged `myself`, and one has to be")));
         };
-        match (me.flags.contains(&Flag::Master), me.flags.contains(&Flag::Replica), me.master) {
-            (true, false, None) | (false, true, Some(_)) => {}
-            (false, true, None) => {
-                return Err(error(0, "the own line says replica and names no master"));
-            }
-            (true, false, Some(_)) => {
-                return Err(error(0, "the own line says master and names a master"));
-            }
-            _ => return Err(error(0, "the own line says neither master nor replica")),
-        }
-        let mut ids = std::collections::BTreeSet::new();
+        self.check_role(me)?;
+        let mut ids = BTreeSet::new();
         if let Some(twice) = self.nodes().find(|n| !ids.insert(n.id)) {
             return Err(error(0, &format!("the id {} stands on two lines", twice.id)));
         }
@@ -79,6 +82,60 @@ impl NodesConf {
             return Err(error(0, &why));
         }
         Ok(())
+    }
+
+    /// Redis 8.2 stops at an own line without role or master, earlier ones crash later on.
+    fn check_role(&self, me: &Node) -> Result<(), NodesError> {
+        let refused = |why: &str| Err(error(0, why));
+        match (me.flags.contains(&Flag::Master), me.flags.contains(&Flag::Replica), me.master) {
+            (true, false, None) => Ok(()),
+            (false, true, Some(of)) if self.node(of).is_none() => {
+                refused("the own line names a master that has no line")
+            }
+            (false, true, Some(of)) if self.circular().contains(&me.id) => refused(&format!(
+                "the own line says replica of {of}, whose masters go round in a circle, so nobody \
+                 is known to own their slots"
+            )),
+            (false, true, Some(_)) => Ok(()),
+            (false, true, None) => refused("the own line says replica and names no master"),
+            (true, false, Some(_)) => refused("the own line says master and names a master"),
+            (true, true, _) => refused("the own line says both master and replica"),
+            (false, false, _) => refused("the own line says neither master nor replica"),
+        }
+    }
+
+    /// Nodes whose chain of masters never ends at one.
+    fn circular(&self) -> BTreeSet<NodeId> {
+        let masters: BTreeMap<_, _> = self.nodes().map(|n| (n.id, n.master)).collect();
+        let mut ends: BTreeSet<NodeId> = BTreeSet::new();
+        let mut circular = BTreeSet::new();
+        for start in masters.keys() {
+            let mut path = BTreeSet::new();
+            let mut at = Some(*start);
+            while let Some(id) = at
+                && !ends.contains(&id)
+                && !circular.contains(&id)
+                && path.insert(id)
+            {
+                at = masters.get(&id).copied().flatten();
+            }
+            match at {
+                Some(id) if !ends.contains(&id) => circular.extend(path),
+                _ => ends.extend(path),
+            }
+        }
+        circular
+    }
+
+    /// Peers whose line does not say what they are. They say it themselves once they are met.
+    fn doubtful_peers(&self) -> Vec<Damage> {
+        let circular = self.circular();
+        let doubtful = |n: &&Node| {
+            let replica = n.flags.contains(&Flag::Replica);
+            let settled = n.is_master() != replica && replica == n.master.is_some();
+            !n.flags.contains(&Flag::Handshake) && (!settled || circular.contains(&n.id))
+        };
+        self.nodes().filter(doubtful).map(|n| Damage::NoRole(n.id)).collect()
     }
 }
 
@@ -160,7 +217,7 @@ fn endpoint(text: &str, n: usize) -> Result<Endpoint, NodesError> {
     let (host, ports) =
         address.rsplit_once(':').ok_or_else(|| error(n, "the address has no port"))?;
     if host.len() > 45 {
-        return Err(error(n, "the address is longer than 45 characters"));
+        return Err(error(n, "the address is longer than the 45 characters that engines hold"));
     }
     let (port, bus) = match ports.split_once('@') {
         Some((port, bus)) => (port, Some(bus)),
@@ -188,7 +245,7 @@ fn open_slot(text: &str) -> Option<()> {
     let inner = text.strip_prefix('[')?.strip_suffix(']')?;
     let (slot, id) = inner.split_once("->-").or_else(|| inner.split_once("-<-"))?;
     let slot = SlotRange::parse(slot).ok()?;
-    id.parse::<crate::id::NodeId>().ok()?;
+    id.parse::<NodeId>().ok()?;
     (slot.count() == 1).then_some(())
 }
 

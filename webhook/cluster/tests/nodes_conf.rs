@@ -1,0 +1,366 @@
+//! State files as the field reports them: what is read, what is refused, what a repair makes of it.
+//!
+//! Ids and addresses are invented; the damage is real. Members are numbered by their lines. Member
+//! N registered the address 10.9.0.N.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cluster::id::NodeId;
+use cluster::net::{Address, Ports};
+use cluster::nodes::{Damage, Flag, NodesConf};
+use rstest::rstest;
+
+const VARS: &str = "vars currentEpoch 6 lastVoteEpoch 0\n";
+
+fn id(n: u8) -> NodeId {
+    format!("{n:02x}").repeat(20).parse().unwrap()
+}
+
+fn shard(n: u8) -> String {
+    format!("{n:x}e").repeat(20)
+}
+
+fn at(n: u8, ports: Ports) -> Address {
+    Address { ip: format!("10.9.0.{n}").parse().unwrap(), ports }
+}
+
+/// A member's line. `{2}` in a text stands for the id of member 2.
+fn line(n: u8, address: &str, flags: &str, rest: &str) -> String {
+    let mut text = format!("{} {address} {flags} {rest}\n", id(n));
+    for n in 1..10 {
+        text = text.replace(&format!("{{{n}}}"), id(n).as_str());
+    }
+    text
+}
+
+/// Three masters and three replicas at 10.1.0.N; the own line is that of `me`.
+struct Six {
+    lines: Vec<String>,
+    vars: String,
+}
+
+impl Six {
+    fn of(me: u8) -> Self {
+        Self::at(me, |n| format!("10.1.0.{n}:6379@16379"))
+    }
+
+    fn at(me: u8, address: impl Fn(u8) -> String) -> Self {
+        let rest = [
+            ("master", "- 0 1700000000001 1 connected 0-5460"),
+            ("master", "- 0 1700000000002 2 connected 5461-10922"),
+            ("master", "- 0 1700000000003 3 connected 10923-16383"),
+            ("slave", "{1} 0 1700000000004 1 connected"),
+            ("slave", "{2} 0 1700000000005 2 connected"),
+            ("slave", "{3} 0 1700000000006 3 connected"),
+        ];
+        let lines = (1..).zip(rest).map(|(n, (role, rest))| {
+            let flags = if n == me { format!("myself,{role}") } else { role.to_owned() };
+            line(n, &address(n), &flags, rest)
+        });
+        Self { lines: lines.collect(), vars: VARS.to_owned() }
+    }
+
+    /// Puts another line in the place of member `n`'s.
+    fn with(mut self, n: u8, address: &str, flags: &str, rest: &str) -> Self {
+        self.lines[usize::from(n - 1)] = line(n, address, flags, rest);
+        self
+    }
+
+    /// Puts a text in front of member `n`'s line.
+    fn before(mut self, n: u8, text: &str) -> Self {
+        self.lines[usize::from(n - 1)].insert_str(0, text);
+        self
+    }
+
+    fn vars(mut self, vars: &str) -> Self {
+        vars.clone_into(&mut self.vars);
+        self
+    }
+
+    fn text(&self) -> String {
+        self.lines.concat() + &self.vars
+    }
+}
+
+/// What every repair has to leave, and the repaired file.
+fn repaired(text: &str, known: &[u8], ports: impl Fn(u8) -> Ports) -> NodesConf {
+    let before = NodesConf::parse(text.as_bytes()).unwrap();
+    let me = before.myself().unwrap().id;
+    let number = |wanted: NodeId| (1..10).find(|n| id(*n) == wanted).unwrap();
+    let own = at(number(me), ports(number(me)));
+    let peers: BTreeMap<_, _> =
+        known.iter().map(|n| (id(*n), at(*n, ports(*n)))).filter(|(id, _)| *id != me).collect();
+    let mut conf = before.clone();
+    conf.repair(own, &peers);
+
+    let mut places = BTreeSet::new();
+    for node in conf.nodes() {
+        let was = before.node(node.id).unwrap();
+        assert_eq!((node.master, &node.slots), (was.master, &was.slots));
+        assert_eq!((node.config_epoch, &node.open_slots), (was.config_epoch, &was.open_slots));
+        assert_eq!((node.ping_sent, node.pong_received), (0, 0));
+        for stale in [Flag::Failing, Flag::PossiblyFailing, Flag::Handshake] {
+            assert!(!node.flags.contains(&stale), "{node}");
+        }
+        match node.endpoint.address() {
+            Some(address) => {
+                assert_eq!(address, at(number(node.id), ports(number(node.id))));
+                assert!(places.insert((address.ip, address.ports.bus)), "twice: {node}");
+                assert!(!node.flags.contains(&Flag::NoAddress), "{node}");
+            }
+            None => assert!(node.endpoint.host.is_empty() && node.endpoint.port == 0, "{node}"),
+        }
+    }
+    let shards: BTreeSet<_> =
+        conf.nodes().map(|n| (n.master.unwrap_or(n.id), n.endpoint.shard_id())).collect();
+    let members: BTreeSet<_> = shards.iter().map(|(master, _)| *master).collect();
+    assert_eq!(shards.len(), members.len(), "shard ids disagree: {conf}");
+    assert!(conf.vars().current_epoch >= before.vars().current_epoch);
+
+    let written = conf.to_string();
+    assert!(!written.contains('\0') && written.ends_with('\n'));
+    let mut again = NodesConf::parse(written.as_bytes()).unwrap();
+    assert!(again.damage().iter().all(|d| matches!(d, Damage::NoRole(_))), "{:?}", again.damage());
+    assert_eq!(again.to_string(), written);
+    again.repair(own, &peers);
+    assert_eq!(again.to_string(), written, "a second repair changes something");
+    conf
+}
+
+fn repaired_six(text: &str) -> NodesConf {
+    let conf = repaired(text, &[1, 2, 3, 4, 5, 6], |_| Ports::plain(6379));
+    for n in 1..=6 {
+        assert!(conf.node(id(n)).is_none_or(|node| node.endpoint.address().is_some()), "{n}");
+    }
+    conf
+}
+
+fn refused(text: &[u8]) -> String {
+    NodesConf::parse(text).unwrap_err().to_string()
+}
+
+#[rstest]
+#[case::text_of_a_variable(Six::of(1)
+    .with(1, "${MY_IP}:6379@16379", "myself,master", "- 0 1 1 connected 0-5460")
+    .with(4, "${MY_IP}:6379@16379", "slave", "{1} 0 1 1 connected"))]
+#[case::names_cut_at_45_characters(Six::at(1, |n| {
+    let name = format!("orders-{n}.orders-peers.checkout-production.svc");
+    format!("{}:6379@16379", &name[..45])
+}))]
+#[case::both_families(Six::at(1, |n| {
+    let ip = if n % 3 == 2 { format!("fd10::{n}") } else { format!("10.1.0.{n}") };
+    format!("{ip}:6379@16379,,tls-port=0,shard-id={}", shard((n - 1) % 3 + 1))
+}))]
+#[case::one_address_twice(Six::of(1)
+    .with(4, "10.1.0.2:6379@16379", "slave", "{1} 0 1 1 connected"))]
+#[case::a_replica_marked_failed(Six::of(1)
+    .with(4, "10.1.0.4:6379@16379", "slave,fail", "{1} 1700000000004 1700000000000 1 connected"))]
+#[case::an_owner_without_address(Six::of(1)
+    .with(2, ":0@0", "master,noaddr", "- 1700000000009 1700000000008 2 disconnected 5461-10922"))]
+#[case::shard_ids_that_disagree(Six::at(4, |n| {
+    format!("10.1.0.{n}:6379@16379,,tls-port=0,shard-id={}", shard(n))
+}))]
+#[case::shard_ids_on_masters_only(Six::at(4, |n| match n {
+    1..=3 => format!("10.1.0.{n}:6379@16379,,tls-port=0,shard-id={}", shard(n)),
+    _ => format!("10.1.0.{n}:6379@16379"),
+}))]
+#[case::shard_ids_on_replicas_only(Six::at(4, |n| match n {
+    1..=3 => format!("10.1.0.{n}:6379@16379"),
+    _ => format!("10.1.0.{n}:6379@16379,,tls-port=0,shard-id={}", shard(n)),
+}))]
+#[case::open_slots_of_a_master(Six::of(2).with(2, "10.1.0.2:6379@16379", "myself,master",
+    "- 0 1 2 connected 5461-10922 [17-<-{1}] [5500->-{3}]"))]
+#[case::an_open_slot_of_a_replica(Six::of(5)
+    .with(5, "10.1.0.5:6379@16379", "myself,slave", "{2} 0 1 2 connected [5500-<-{1}]"))]
+// The file alone looks sound; that its id lives in another pod is the registry's to say.
+#[case::the_disk_of_another_member(Six::of(2))]
+fn all_six_members_are_repaired_by_id(#[case] six: Six) {
+    let conf = repaired_six(&six.text());
+    assert_eq!(conf.nodes().count(), 6);
+    assert_eq!(conf.damage(), []);
+    for node in conf.nodes() {
+        assert!(!node.flags.contains(&Flag::NoAddress), "{node}");
+    }
+}
+
+#[test]
+fn shard_ids_are_those_of_the_masters_or_all_go() {
+    let own = |n: u8| format!("10.1.0.{n}:6379@16379,,tls-port=0,shard-id={}", shard(n));
+    let conf = repaired_six(&Six::at(4, own).text());
+    assert_eq!(conf.node(id(4)).unwrap().endpoint.shard_id().unwrap().as_str(), shard(1));
+    let replicas_only = |n: u8| if n < 4 { format!("10.1.0.{n}:6379@16379") } else { own(n) };
+    let conf = repaired_six(&Six::at(4, replicas_only).text());
+    assert!(!conf.to_string().contains("shard-id"));
+}
+
+#[test]
+fn lines_without_an_id_are_dropped_and_named() {
+    let six = Six::of(1)
+        .before(4, " 5ca1ab1e:0@0 fail? - 1700000200000 0 0 disconnected\n")
+        .before(5, " 0ddba11:0@0 fail? - 1700000200001 0 0 disconnected\n");
+    let conf = repaired_six(&six.text());
+    assert_eq!(conf.damage(), [Damage::NoId(4), Damage::NoId(6)]);
+    assert_eq!(conf.damage()[0].to_string(), "line 4 has no node id and is dropped");
+    assert_eq!(conf.nodes().count(), 6);
+    assert!(!conf.to_string().contains("5ca1ab1e"));
+}
+
+#[test]
+fn a_handshake_is_dropped_and_nobody_is_met_at_its_address() {
+    let left = line(7, "10.1.99.1:6379@16379", "handshake", "- 1700000000000 0 0 disconnected");
+    let conf = repaired_six(&Six::of(1).before(5, &left).text());
+    assert!(conf.node(id(7)).is_none() && !conf.to_string().contains("10.1.99.1"));
+}
+
+#[rstest]
+#[case::of_a_replica("slave,noaddr", "{2} 1700000000000 1700000000001 2 disconnected")]
+#[case::of_a_master("master,noaddr", "- 1700000000000 1700000000001 5 disconnected")]
+#[case::that_failed("slave,fail,noaddr", "{2} 1700000000000 1700000000001 2 disconnected")]
+fn a_ghost_gets_no_address_and_blocks_nothing(#[case] flags: &str, #[case] rest: &str) {
+    let ghost = format!("\n{}\n", line(7, ":0@0", flags, rest));
+    let conf = repaired_six(&Six::of(2).before(3, &ghost).text());
+    let ghost = conf.node(id(7)).unwrap();
+    assert!(ghost.flags.contains(&Flag::NoAddress), "kept, so that no engine dials port 0");
+    assert_eq!(ghost.endpoint.address(), None);
+}
+
+#[test]
+fn an_owner_that_nobody_has_seen_yet_is_looked_for() {
+    let six = Six::of(1).with(2, ":0@0", "master,noaddr", "- 1 1 2 disconnected 5461-10922");
+    let conf = repaired(&six.text(), &[3, 4, 5, 6], |_| Ports::plain(6379));
+    let owner = conf.node(id(2)).unwrap();
+    assert_eq!((owner.endpoint.port, owner.endpoint.bus), (0, Some(0)));
+    assert!(!owner.flags.contains(&Flag::NoAddress), "with the flag it is never dialled again");
+}
+
+#[test]
+fn ports_are_those_that_each_member_registered() {
+    let old = |n: u8| format!("10.1.0.{n}:30001@40001");
+    let ports = |n: u8| Ports::plain(if n <= 3 { 7001 } else { 30001 });
+    let conf = repaired(&Six::at(1, old).text(), &[2, 3, 4, 5, 6], ports);
+    let field = |n: u8| conf.node(id(n)).unwrap().endpoint.to_string();
+    assert_eq!(field(1), "10.9.0.1:7001@17001");
+    assert_eq!(field(6), "10.9.0.6:30001@40001");
+}
+
+#[test]
+fn a_pair_that_swapped_addresses_and_ports_is_told_apart() {
+    let port = |n: u8| if n.is_multiple_of(2) { 10002 } else { 10001 };
+    // Member 4 and its master 1 stand at each other's address.
+    let swapped = |n: u8| {
+        let host = [4, 2, 3, 1, 5, 6][usize::from(n - 1)];
+        format!("10.1.0.{host}:{}@{}", port(n), port(n) + 10_000)
+    };
+    let conf = repaired(&Six::at(4, swapped).text(), &[1, 2, 3, 5, 6], |n| Ports::plain(port(n)));
+    assert_eq!(conf.node(id(1)).unwrap().endpoint.to_string(), "10.9.0.1:10001@20001");
+    assert_eq!(conf.node(id(4)).unwrap().endpoint.to_string(), "10.9.0.4:10002@20002");
+}
+
+#[test]
+fn zero_bytes_are_named_and_no_epoch_is_voted_in_twice() {
+    let whole = Six::of(1).text();
+    let third_line_ends = whole.match_indices('\n').nth(2).unwrap().0 + 1;
+    let text = format!("{}{}", &whole[..third_line_ends], "\0".repeat(200));
+    let conf = repaired_six(&text);
+    assert_eq!(conf.damage(), [Damage::ZeroBytes(4), Damage::NoVars]);
+    assert_eq!(conf.nodes().count(), 3, "what was cut off is not invented");
+    assert!(conf.to_string().ends_with("vars currentEpoch 3 lastVoteEpoch 3\n"));
+}
+
+#[test]
+fn what_no_engine_should_start_with_is_refused() {
+    assert_eq!(refused(&[0; 300]), "the file holds nothing but zero bytes");
+    let mut first_line = Six::of(1).text().into_bytes();
+    first_line.truncate(60);
+    first_line.extend([0; 100]);
+    assert_eq!(refused(&first_line), "the first line is cut off by zero bytes");
+
+    let address = "10.1.0.2:6379@16379";
+    let pair = |flags: &str, rest: &str| {
+        line(1, "10.1.0.1:6379@16379", "master", "- 0 1 2 connected 0-16383")
+            + &line(2, address, flags, rest)
+            + VARS
+    };
+    let why = |text: String| refused(text.as_bytes());
+    assert_eq!(
+        why(pair("myself", "- 0 0 1 connected")),
+        "the own line says neither master nor replica"
+    );
+    assert_eq!(
+        why(pair("myself,slave", "- 0 0 1 connected")),
+        "the own line says replica and names no master"
+    );
+    assert_eq!(
+        why(pair("myself,slave", "{3} 0 0 1 connected")),
+        "the own line names a master that has no line"
+    );
+    assert_eq!(
+        why(pair("myself,master,slave", "{1} 0 0 1 connected")),
+        "the own line says both master and replica"
+    );
+    let long = format!("{}:6379@16379", "n".repeat(46));
+    assert_eq!(
+        why(Six::of(1).with(2, &long, "master", "- 0 1 2 connected 5461-10922").text()),
+        "line 2: the address is longer than the 45 characters that engines hold"
+    );
+}
+
+#[rstest]
+#[case::its_own_replica("{4} 0 1 1 connected", "{1} 0 1 1 connected")]
+#[case::itself("{1} 0 1 1 connected", "{4} 0 1 1 connected")]
+fn a_replica_of_its_own_replica_is_refused(#[case] first: &str, #[case] own: &str) {
+    let six = Six::of(4).with(1, "10.1.0.1:6379@16379", "slave", first).with(
+        4,
+        "10.1.0.4:6379@16379",
+        "myself,slave",
+        own,
+    );
+    let why = refused(six.text().as_bytes());
+    assert!(why.contains("whose masters go round in a circle"), "{why}");
+}
+
+#[test]
+fn others_that_replicate_each_other_are_named_and_left_to_themselves() {
+    let six = Six::of(2)
+        .with(1, "10.1.0.1:6379@16379", "slave", "{4} 0 1 1 connected")
+        .with(4, "10.1.0.4:6379@16379", "slave", "{1} 0 1 1 connected")
+        .with(6, "10.1.0.6:6379@16379", "slave", "- 0 1 1 connected");
+    let conf = repaired_six(&six.text());
+    assert_eq!(conf.damage(), [1, 4, 6].map(|n| Damage::NoRole(id(n))));
+    // A replica of a replica is no circle: engines go on to the master themselves.
+    let chain = Six::of(5).with(4, "10.1.0.4:6379@16379", "slave", "{5} 0 1 1 connected");
+    assert_eq!(repaired_six(&chain.text()).damage(), []);
+}
+
+#[test]
+fn a_file_that_ends_within_a_line_is_refused() {
+    let mut cut = Six::of(1).vars("");
+    // 0-5460 that lost its last digits is a range, too.
+    cut.lines.truncate(1);
+    let text = cut.text();
+    let why = refused(&text.as_bytes()[..text.len() - 3]);
+    assert_eq!(why, "line 1: the line has no end, so the file was cut off");
+}
+
+#[test]
+fn an_address_that_two_ids_are_said_to_have_is_nobodys() {
+    let mut conf = NodesConf::parse(Six::of(1).text().as_bytes()).unwrap();
+    let there = |n: u8, host: u8| (id(n), at(host, Ports::plain(6379)));
+    // 2 is an entry from when its pod had our address; 3 and 4 can not both be right.
+    let peers = BTreeMap::from([there(2, 1), there(3, 7), there(4, 7), there(5, 5)]);
+    let changes = conf.repair(at(1, Ports::plain(6379)), &peers);
+    assert_eq!(changes.unknown, BTreeSet::from([2, 3, 4, 6].map(id)));
+    assert_eq!(conf.node(id(1)).unwrap().endpoint.to_string(), "10.9.0.1:6379@16379");
+    assert_eq!(conf.node(id(5)).unwrap().endpoint.to_string(), "10.9.0.5:6379@16379");
+}
+
+#[test]
+fn without_auxiliary_fields_the_port_is_the_one_that_the_cluster_uses() {
+    let mut conf = NodesConf::parse(Six::of(1).text().as_bytes()).unwrap();
+    let both = |bus: u16| Ports { tcp: Some(6379), tls: Some(6380), bus };
+    conf.repair(at(1, both(16380)), &BTreeMap::from([(id(2), at(2, both(16379)))]));
+    assert_eq!(conf.node(id(1)).unwrap().endpoint.to_string(), "10.9.0.1:6380@16380");
+    assert_eq!(conf.node(id(2)).unwrap().endpoint.to_string(), "10.9.0.2:6379@16379");
+}

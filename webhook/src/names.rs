@@ -45,9 +45,9 @@ pub const STEP: &str = "mooring-step";
 /// The volume with the step's binary.
 pub const TOOLS: &str = "mooring-tools";
 /// Where it is mounted.
-pub const TOOLS_PATH: &str = "/mooring";
+pub const TOOLS_PATH: &str = "/mooring-tools";
 /// The step's binary in it.
-pub const STEP_BINARY: &str = "/mooring/step";
+pub const STEP_BINARY: &str = "/mooring-tools/step";
 /// The volume with the init container's token.
 pub const TOKEN: &str = "mooring-token";
 /// Where it is mounted.

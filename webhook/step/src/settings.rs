@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::disk;
 
 /// The folder that init and redis container share.
-pub(crate) const TOOLS: &str = "/mooring";
+pub(crate) const TOOLS: &str = "/mooring-tools";
 
 /// Where the pod's token is, in the init container only.
 pub(crate) const TOKEN: &str = "/var/run/secrets/mooring.dev/token";

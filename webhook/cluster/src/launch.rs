@@ -9,6 +9,8 @@ use std::fmt;
 
 use crate::server::words;
 
+mod script;
+
 /// A container's start, as its pod spec gives it.
 #[derive(Clone, Copy, Debug)]
 pub struct Container<'a> {
@@ -79,7 +81,12 @@ impl Container<'_> {
             Some(command) => {
                 let mut all = expand(command);
                 all.extend(args);
-                follow(&all, false, env)
+                match all.split_first() {
+                    Some((first, rest)) if base(first) == "docker-entrypoint.sh" => {
+                        self.behind_entrypoint(rest.to_vec(), env)
+                    }
+                    _ => follow(&all, false, env),
+                }
             }
             None => self.behind_entrypoint(args, env),
         }
@@ -91,9 +98,18 @@ impl Container<'_> {
         let Some(engine) = Engine::of_image(self.image) else {
             return if args.is_empty() { Launch::Other } else { follow(&args, true, env) };
         };
+        if args.is_empty() && has_own_scripts(self.image) {
+            return Launch::Opaque {
+                why: format!(
+                    "the image {} starts its server by scripts of its own, whose result can not be \
+                     known",
+                    self.image
+                ),
+            };
+        }
         let in_front = args.first().is_none_or(|a| a.starts_with('-') || a.ends_with(".conf"));
         let mut launch = if in_front {
-            Launch::Server(ServerLaunch {
+            server(ServerLaunch {
                 engine,
                 words: args,
                 wrapper: None,
@@ -139,7 +155,7 @@ impl ServerLaunch {
 
 impl Engine {
     fn of_binary(word: &str) -> Option<Self> {
-        match word.rsplit('/').next().unwrap_or(word) {
+        match base(word) {
             "redis-server" => Some(Self::Redis),
             "valkey-server" => Some(Self::Valkey),
             _ => None,
@@ -204,14 +220,31 @@ pub fn expand_kubelet(text: &str, env: Env<'_>) -> String {
 
 fn follow(words: &[String], entrypoint: bool, env: Env<'_>) -> Launch {
     let Some(first) = words.first() else { return Launch::Other };
-    let shell = matches!(first.rsplit('/').next(), Some("sh" | "bash" | "ash" | "dash"));
-    if shell && let Some(script) = script_of(words) {
-        return follow_script(script, env);
+    let opaque = || Launch::Opaque {
+        why: format!("`{}` decides by itself what it starts", words.join(" ")),
+    };
+    let shell = is_shell(first);
+    if shell && let Some((script, rest)) = script_of(words) {
+        return match script::follow(script, env) {
+            Launch::Other if rest.iter().any(|w| Engine::of_binary(w).is_some()) => opaque(),
+            launch => launch,
+        };
+    }
+    if is_tool(first) {
+        return Launch::Other;
     }
     // A wrapper script hands over to the words behind it (`exec "$@"`): what is named there runs.
-    match words.iter().position(|w| Engine::of_binary(w).is_some()) {
-        Some(at) => {
-            let Some(engine) = Engine::of_binary(&words[at]) else { return Launch::Other };
+    // A word behind an option is its value, such as a host of that name; `tini -g` has none.
+    let runs = |at: usize| {
+        let before = at.checked_sub(1).and_then(|i| words.get(i)).map_or("", String::as_str);
+        !before.starts_with('-') || before == "--" || is_shell_or_init(first)
+    };
+    let found = (0..words.len())
+        .filter(|at| runs(*at))
+        .find_map(|at| Some((at, Engine::of_binary(&words[at])?)));
+    let scripts = words.iter().any(|w| w.ends_with(".sh"));
+    match found {
+        Some((at, engine)) => {
             let wrapper =
                 words[..at].iter().find(|w| !w.starts_with('-') && !is_shell_or_init(w)).cloned();
             server(ServerLaunch {
@@ -222,9 +255,7 @@ fn follow(words: &[String], entrypoint: bool, env: Env<'_>) -> Launch {
                 entrypoint,
             })
         }
-        None if words.iter().any(|w| w.ends_with(".sh")) => Launch::Opaque {
-            why: format!("`{}` decides by itself what it starts", words.join(" ")),
-        },
+        None if scripts || (shell && words.len() > 1) => opaque(),
         None => Launch::Other,
     }
 }
@@ -233,144 +264,47 @@ fn server(launch: ServerLaunch) -> Launch {
     if launch.is_sentinel() { Launch::Other } else { Launch::Server(launch) }
 }
 
-fn is_shell_or_init(word: &str) -> bool {
-    let name = word.rsplit('/').next().unwrap_or(word);
-    matches!(
-        name,
-        "sh" | "bash"
-            | "ash"
-            | "dash"
-            | "tini"
-            | "dumb-init"
-            | "env"
-            | "exec"
-            | "docker-entrypoint.sh"
-    )
+/// A program's name without its folder.
+fn base(word: &str) -> &str {
+    word.rsplit('/').next().unwrap_or(word)
 }
 
-/// The text behind `-c` (also `-ec`, `-xc`, ...).
-fn script_of(words: &[String]) -> Option<&str> {
+fn is_shell(word: &str) -> bool {
+    matches!(base(word), "sh" | "bash" | "ash" | "dash")
+}
+
+/// Programs that only start what is named behind them.
+fn is_shell_or_init(word: &str) -> bool {
+    let init =
+        matches!(base(word), "tini" | "dumb-init" | "env" | "exec" | "docker-entrypoint.sh" | "--");
+    init || is_shell(word) || words::is_assignment(word)
+}
+
+/// Programs that come with the server and are none.
+fn is_tool(word: &str) -> bool {
+    let name = base(word);
+    let tools = ["cli", "benchmark", "check-aof", "check-rdb", "sentinel"];
+    ["redis-", "valkey-"]
+        .iter()
+        .filter_map(|engine| name.strip_prefix(engine))
+        .any(|tool| tools.contains(&tool))
+}
+
+/// Images by vendors whose own scripts write a configuration from the environment.
+fn has_own_scripts(image: &str) -> bool {
+    let path = image.to_ascii_lowercase();
+    let name = path.rsplit('/').next().unwrap_or(&path);
+    path.split('/').any(|part| part.starts_with("bitnami")) || name.contains("stack")
+}
+
+/// The text behind `-c` (also `-ec`, `-xc`, ...), and what follows it.
+fn script_of(words: &[String]) -> Option<(&str, &[String])> {
     let flag = words.iter().skip(1).position(|w| {
         w.starts_with('-') && !w.starts_with("--") && w.ends_with('c') && w.len() <= 6
     })?;
-    words.get(flag + 2).map(String::as_str)
-}
-
-fn follow_script(script: &str, env: Env<'_>) -> Launch {
-    let mentions = script.contains("redis-server") || script.contains("valkey-server");
-    if !mentions {
-        return Launch::Other;
-    }
-    let opaque = |why: &str| Launch::Opaque { why: format!("the shell script {why}") };
-    let Ok(commands) = words::shell_commands(script, env) else {
-        return opaque("can not be read as plain commands");
-    };
-    let starts: Vec<_> = commands
-        .iter()
-        .enumerate()
-        .filter_map(|(i, c)| {
-            let at = c.words.iter().position(|w| Engine::of_binary(w).is_some())?;
-            let lead = c.words[..at].iter().all(|w| is_shell_or_init(w) || w.ends_with(".sh"));
-            lead.then_some((i, at))
-        })
-        .collect();
-    match starts.as_slice() {
-        [] => opaque("mentions a server but does not start it as a plain command"),
-        [(i, at)] if commands[*i].background => {
-            let _ = at;
-            opaque("starts the server in the background and goes on")
-        }
-        [(i, _)] if *i + 1 != commands.len() => {
-            opaque("goes on after the command that starts the server")
-        }
-        [(i, at)] => {
-            let command = &commands[*i].words;
-            let Some(engine) = Engine::of_binary(&command[*at]) else { return Launch::Other };
-            server(ServerLaunch {
-                engine,
-                words: command[at + 1..].to_vec(),
-                wrapper: command[..*at].iter().find(|w| !is_shell_or_init(w)).cloned(),
-                shell: true,
-                entrypoint: false,
-            })
-        }
-        _ => opaque("starts a server in more than one place"),
-    }
+    let (script, rest) = words.get(flag + 2..)?.split_first()?;
+    Some((script, rest))
 }
 
 #[cfg(test)]
-mod tests {
-    use rstest::rstest;
-
-    use super::*;
-
-    fn launch(command: &[&str], args: &[&str], image: &str) -> Launch {
-        let own = |w: &[&str]| w.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
-        let (command, args) = (own(command), own(args));
-        Container {
-            command: (!command.is_empty()).then_some(&command[..]),
-            args: (!args.is_empty()).then_some(&args[..]),
-            image,
-        }
-        .launch_with(&|name| match name {
-            "PASS" => Some("p w".to_owned()),
-            "VALKEY_EXTRA_FLAGS" => Some("--port 7000".to_owned()),
-            _ => None,
-        })
-    }
-
-    #[rstest]
-    #[case(&["redis-server", "/c/r.conf"], &[], "x", "/c/r.conf", None)]
-    #[case(&["redis-server"], &["/c/r.conf", "--port", "7000"], "x", "/c/r.conf --port 7000", None)]
-    #[case(&["/c/fix.sh", "redis-server", "/c/r.conf"], &[], "x", "/c/r.conf", Some("/c/fix.sh"))]
-    #[case(&["sh", "/c/fix.sh"], &["redis-server", "/c/r.conf"], "x", "/c/r.conf", Some("/c/fix.sh"))]
-    #[case(&[], &["--port", "1"], "redis:7", "--port 1", None)]
-    #[case(&[], &["/c/r.conf"], "reg.example/library/redis@sha256:0", "/c/r.conf", None)]
-    #[case(&[], &["redis-server", "/c/r.conf"], "own/image", "/c/r.conf", None)]
-    #[case(&[], &["valkey-server", "/c/r.conf"], "valkey/valkey:8", "/c/r.conf --port 7000", None)]
-    #[case(&["sh", "-c", "exec redis-server /c/r.conf --requirepass \"$PASS\""], &[], "x",
-           "/c/r.conf --requirepass p w", None)]
-    #[case(&["sh", "-c"], &["cp /a /b && redis-server /b"], "x", "/b", None)]
-    #[case(&["redis-server"], &["--requirepass", "$(PASS)", "$(NONE)", "$$(PASS)"], "x",
-           "--requirepass p w $(NONE) $(PASS)", None)]
-    fn servers(
-        #[case] command: &[&str],
-        #[case] args: &[&str],
-        #[case] image: &str,
-        #[case] words: &str,
-        #[case] wrapper: Option<&str>,
-    ) {
-        let Launch::Server(server) = launch(command, args, image) else {
-            panic!("{:?}", launch(command, args, image));
-        };
-        assert_eq!(server.words.join(" "), words);
-        assert_eq!(server.wrapper.as_deref(), wrapper);
-    }
-
-    #[rstest]
-    #[case(&["sh", "-c", "redis-server /c & sleep 5; redis-cli --cluster create"], &[])]
-    #[case(&["sh", "-c", "redis-server /c\nredis-cli ping"], &[])]
-    #[case(&["/c/start.sh"], &[])]
-    fn opaque(#[case] command: &[&str], #[case] args: &[&str]) {
-        assert!(matches!(launch(command, args, "redis"), Launch::Opaque { .. }));
-    }
-
-    #[rstest]
-    #[case(&["redis-server", "/c", "--sentinel"], &[], "redis")]
-    #[case(&["redis_exporter"], &[], "x")]
-    #[case(&[], &[], "oliver006/redis_exporter")]
-    #[case(&["sh", "-c", "sleep 1"], &[], "redis")]
-    fn others(#[case] command: &[&str], #[case] args: &[&str], #[case] image: &str) {
-        assert_eq!(launch(command, args, image), Launch::Other);
-    }
-
-    #[test]
-    fn options_on_the_command_line_are_read_as_the_server_does() {
-        let words = ["--cluster-enabled", "yes", "--port 7000", "--CLUSTER-enabled", "no"];
-        let Launch::Server(server) = launch(&["redis-server"], &words, "x") else { panic!() };
-        assert_eq!(server.option("cluster-enabled").as_deref(), Some("no"));
-        assert_eq!(server.option("port").as_deref(), Some("7000"));
-        assert_eq!(server.option("dir"), None);
-        assert_eq!(server.config_file(), None);
-    }
-}
+mod tests;

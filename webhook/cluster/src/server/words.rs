@@ -2,11 +2,11 @@
 //!
 //! Guarantees: [`split`] splits a line as `sdssplitargs` (`sds.c`) does, quotes and escapes
 //! included; [`options`] reads the command line as `loadServerConfig` is given it by `main`
-//! (`server.c`); [`shell_commands`] reads plain commands only and says so where there is more.
+//! (`server.c`), and refuses what only some versions take.
 
 use std::fmt;
 
-use crate::launch::Env;
+pub use super::shell::{ShellCommand, is_assignment, shell_commands};
 
 /// A directive of the configuration: its name as written and its values.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -24,17 +24,10 @@ pub enum WordsError {
     UnbalancedQuotes,
     /// The server would refuse this argument.
     NotAnOption(String),
+    /// An option without a value, which takes the next option for one or is refused.
+    NoValue(String),
     /// Shell syntax beyond plain commands.
     NotPlain(char),
-}
-
-/// One command of a shell script.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ShellCommand {
-    /// Its words, quotes removed and variables expanded.
-    pub words: Vec<String>,
-    /// Whether `&` follows it.
-    pub background: bool,
 }
 
 /// Splits a line into words as `sdssplitargs` does.
@@ -72,15 +65,18 @@ pub fn split(line: &str) -> Result<Vec<String>, WordsError> {
 /// The directives that command-line options come to.
 ///
 /// The server joins its arguments into configuration lines: an argument that begins with `--`
-/// starts one (and is itself split at blanks), every other one becomes a quoted value.
-/// The configuration file, if any, has to be the first argument and is skipped here.
+/// starts one (and is itself split at blanks), every other one becomes a quoted value. `--save` and
+/// `--sentinel` may go without; where another option does, 7.0 and later take the next option for
+/// its value and earlier ones stop. The configuration file, if any, has to be the first argument
+/// and is skipped here.
 pub fn options(words: &[String]) -> Result<Vec<Directive>, WordsError> {
     let mut out: Vec<Directive> = Vec::new();
     let skip = usize::from(words.first().is_some_and(|w| !w.starts_with('-')));
     for word in &words[skip.min(words.len())..] {
         if let Some(option) = word.strip_prefix("--") {
+            complete(out.last())?;
             let mut parts = split(option)?.into_iter();
-            let name = parts.next().unwrap_or_default();
+            let name = parts.next().ok_or_else(|| WordsError::NotAnOption(word.clone()))?;
             out.push(Directive { name, values: parts.collect() });
         } else {
             match out.last_mut() {
@@ -89,116 +85,19 @@ pub fn options(words: &[String]) -> Result<Vec<Directive>, WordsError> {
             }
         }
     }
+    complete(out.last())?;
     Ok(out)
 }
 
-/// Reads a script of plain commands, joined by newlines, `;`, `&&`, `||` or `&`.
-pub fn shell_commands(script: &str, env: Env<'_>) -> Result<Vec<ShellCommand>, WordsError> {
-    let mut reader = Shell { env, out: Vec::new(), words: Vec::new(), word: None };
-    let mut chars = script.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '\\' => match chars.next() {
-                Some('\n') | None => {}
-                Some(next) => reader.push(next),
-            },
-            '\'' => {
-                reader.touch();
-                loop {
-                    match chars.next() {
-                        Some('\'') => break,
-                        Some(next) => reader.push(next),
-                        None => return Err(WordsError::UnbalancedQuotes),
-                    }
-                }
-            }
-            '"' => {
-                reader.touch();
-                loop {
-                    match chars.next() {
-                        Some('"') => break,
-                        Some('\\') => match chars.next() {
-                            Some(next @ ('"' | '\\' | '$' | '`')) => reader.push(next),
-                            Some('\n') | None => {}
-                            Some(next) => {
-                                reader.push('\\');
-                                reader.push(next);
-                            }
-                        },
-                        Some('$') => reader.variable(&mut chars)?,
-                        Some('`') => return Err(WordsError::NotPlain('`')),
-                        Some(next) => reader.push(next),
-                        None => return Err(WordsError::UnbalancedQuotes),
-                    }
-                }
-            }
-            '$' => reader.variable(&mut chars)?,
-            '#' if reader.word.is_none() => while chars.next_if(|c| *c != '\n').is_some() {},
-            ';' | '\n' => reader.end_command(false),
-            '&' if chars.next_if_eq(&'&').is_some() => reader.end_command(false),
-            '&' => reader.end_command(true),
-            '|' if chars.next_if_eq(&'|').is_some() => reader.end_command(false),
-            '|' | '`' | '(' | ')' | '<' => return Err(WordsError::NotPlain(c)),
-            c if c.is_whitespace() => reader.end_word(),
-            c => reader.push(c),
+fn complete(option: Option<&Directive>) -> Result<(), WordsError> {
+    match option {
+        Some(Directive { name, values })
+            if values.is_empty()
+                && !["save", "sentinel"].iter().any(|n| name.eq_ignore_ascii_case(n)) =>
+        {
+            Err(WordsError::NoValue(name.clone()))
         }
-    }
-    reader.end_command(false);
-    Ok(reader.out)
-}
-
-struct Shell<'a> {
-    env: Env<'a>,
-    out: Vec<ShellCommand>,
-    words: Vec<String>,
-    word: Option<String>,
-}
-
-type Chars<'a> = std::iter::Peekable<std::str::Chars<'a>>;
-
-// === impl Shell ===
-
-impl Shell<'_> {
-    fn touch(&mut self) -> &mut String {
-        self.word.get_or_insert_default()
-    }
-
-    fn push(&mut self, c: char) {
-        self.touch().push(c);
-    }
-
-    fn end_word(&mut self) {
-        self.words.extend(self.word.take());
-    }
-
-    fn end_command(&mut self, background: bool) {
-        self.end_word();
-        let words = std::mem::take(&mut self.words);
-        if !words.is_empty() {
-            self.out.push(ShellCommand { words, background });
-        }
-    }
-
-    /// `$NAME` and `${NAME}`; a name that is not known stays as it is written.
-    fn variable(&mut self, chars: &mut Chars<'_>) -> Result<(), WordsError> {
-        let braced = chars.next_if_eq(&'{').is_some();
-        if chars.peek() == Some(&'(') {
-            return Err(WordsError::NotPlain('('));
-        }
-        let mut name = String::new();
-        while let Some(c) = chars.next_if(|c| c.is_ascii_alphanumeric() || *c == '_') {
-            name.push(c);
-        }
-        if braced && chars.next_if_eq(&'}').is_none() {
-            return Err(WordsError::NotPlain('{'));
-        }
-        let text = match (self.env)(&name) {
-            Some(value) if !name.is_empty() => value,
-            _ if braced => format!("${{{name}}}"),
-            _ => format!("${name}"),
-        };
-        self.touch().push_str(&text);
-        Ok(())
+        _ => Ok(()),
     }
 }
 
@@ -212,6 +111,7 @@ impl fmt::Display for WordsError {
                 f,
                 "`{word}` is neither the first argument nor an option that begins with --"
             ),
+            Self::NoValue(name) => write!(f, "`--{name}` has no value"),
             Self::NotPlain(c) => write!(f, "`{c}` is more than plain commands"),
         }
     }
@@ -307,6 +207,16 @@ mod tests {
     fn a_word_before_the_first_option_is_refused() {
         let words = ["/c", "x", "--port", "1"].map(str::to_owned);
         assert_eq!(options(&words), Err(WordsError::NotAnOption("x".to_owned())));
+    }
+
+    #[test]
+    fn an_option_needs_a_value_unless_the_server_does_without() {
+        let read = |line: &str| options(&split(line).unwrap());
+        let save = read("--save --port 1 --save").unwrap();
+        assert_eq!(save.iter().map(|d| d.values.len()).collect::<Vec<_>>(), [0, 1, 0]);
+        assert_eq!(read("--requirepass --port 1"), Err(WordsError::NoValue("requirepass".into())));
+        assert_eq!(read("--port"), Err(WordsError::NoValue("port".into())));
+        assert_eq!(read("-- port 1"), Err(WordsError::NotAnOption("--".into())));
     }
 
     proptest! {

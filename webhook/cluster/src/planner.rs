@@ -106,8 +106,9 @@ pub enum Action {
     Report(Report),
     /// Look the headless Service's addresses up.
     Resolve,
-    /// End, so that the server starts.
-    Start,
+    /// End, so that the server starts. A report that nothing depends on comes with it, to be sent
+    /// once the server runs: nobody waits for it now.
+    Start(Option<Report>),
     /// Replace nodes.conf by this text: temporary file, fsync, rename; the old one is kept as
     /// `.bak`.
     Write(String),
@@ -318,11 +319,15 @@ impl Planner {
             return self.refuse(why.clone());
         }
         let write = decision.text().map(|text| Action::Write(text.to_owned()));
-        let report = self.view().map(|_| Action::Report(decision.report()));
+        let must_report = matches!(decision, Decision::Bootstrap { .. });
+        let (now, later) = match self.view().map(|_| decision.report()) {
+            Some(report) if must_report => (Some(Action::Report(report)), None),
+            other => (None, other),
+        };
         self.ending = Some(Ending {
-            queue: write.into_iter().chain(report).chain([Action::Start]).collect(),
+            queue: write.into_iter().chain(now).chain([Action::Start(later)]).collect(),
             in_flight: false,
-            must_report: matches!(decision, Decision::Bootstrap { .. }),
+            must_report,
         });
     }
 

@@ -14,9 +14,18 @@ use cluster::server::{Files, ServerConfig};
 /// The real file system, for reading configurations.
 pub(crate) struct RealFiles;
 
+/// What a file has to outlive.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Outlives {
+    /// This process's crash.
+    Process,
+    /// The machine's, too.
+    Machine,
+}
+
 /// Whose a file is to be, and its mode.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Owner {
+struct Owner {
     ids: Option<(u32, u32)>,
     mode: u32,
 }
@@ -41,16 +50,25 @@ pub(crate) fn write_nodes_conf(config: &ServerConfig, text: &str) -> io::Result<
             if !old.is_empty() {
                 let mut name = path.as_os_str().to_owned();
                 name.push(".bak");
-                replace(Path::new(&name), &old, owner)?;
+                replace(Path::new(&name), &old, owner, Outlives::Machine)?;
             }
-            replace(path, text.as_bytes(), owner)
+            replace(path, text.as_bytes(), owner, Outlives::Machine)
         }
-        None => replace(path, text.as_bytes(), Owner::of(folder, Some(0o644))?),
+        None => {
+            let owner = Owner::of(folder, Some(0o644))?;
+            replace(path, text.as_bytes(), owner, Outlives::Machine)
+        }
     }
 }
 
+/// Puts a file of this pod's own life in its place: whole or not at all, but not for after a crash
+/// of the machine, since init runs again then.
+pub(crate) fn put(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    replace(path, bytes, Owner { ids: None, mode }, Outlives::Process)
+}
+
 /// Replaces a file: temporary file in the same folder, fsync, rename, fsync of the folder.
-pub(crate) fn replace(path: &Path, bytes: &[u8], owner: Owner) -> io::Result<()> {
+fn replace(path: &Path, bytes: &[u8], owner: Owner, outlives: Outlives) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".mooring-tmp");
@@ -64,9 +82,15 @@ pub(crate) fn replace(path: &Path, bytes: &[u8], owner: Owner) -> io::Result<()>
             .open(&temporary)?;
         file.write_all(bytes)?;
         owner.apply(&file)?;
-        file.sync_all()?;
+        if outlives == Outlives::Machine {
+            file.sync_all()?;
+        }
+        drop(file);
         fs::rename(&temporary, path)?;
-        File::open(folder)?.sync_all()
+        if outlives == Outlives::Machine {
+            File::open(folder)?.sync_all()?;
+        }
+        Ok(())
     })();
     if written.is_err() {
         let _ = fs::remove_file(&temporary);
@@ -102,11 +126,6 @@ impl Files for RealFiles {
 // === impl Owner ===
 
 impl Owner {
-    /// This process's own user, with this mode.
-    pub(crate) fn mine(mode: u32) -> Self {
-        Self { ids: None, mode }
-    }
-
     /// That of an existing file or folder; `mode` instead of its own, if given.
     fn of(path: &Path, mode: Option<u32>) -> io::Result<Self> {
         let meta = fs::metadata(path)?;

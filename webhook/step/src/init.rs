@@ -48,7 +48,7 @@ pub(crate) fn run() -> Result<(), String> {
         for action in poll.actions {
             log(began, &action);
             match action {
-                Action::Start => end = Some(Ok(())),
+                Action::Start(report) => end = Some(Ok(report)),
                 Action::Refuse(why) => end = Some(Err(why)),
                 other => shell.carry_out(other, &send),
             }
@@ -60,11 +60,10 @@ pub(crate) fn run() -> Result<(), String> {
     if let Some(view) = planner.view() {
         settings.hook_token.clone_from(&view.hook_token);
     }
-    if result.is_ok() {
-        settings.leave()?;
-        println!("mooring: done after {} ms; the server starts", began.elapsed().as_millis());
-    }
-    result
+    settings.report = result?;
+    settings.leave()?;
+    println!("mooring: done after {} ms; the server starts", began.elapsed().as_millis());
+    Ok(())
 }
 
 /// What actions are carried out with.
@@ -126,7 +125,7 @@ impl Shell {
                     let _ = facts.send(Fact::Resolved(found));
                 });
             }
-            Action::Refuse(_) | Action::Start => {}
+            Action::Refuse(_) | Action::Start(_) => {}
         }
     }
 }
@@ -136,7 +135,7 @@ fn install() -> Result<(), String> {
     let to = Path::new(settings::TOOLS).join("step");
     let copy = || {
         let bytes = std::fs::read("/proc/self/exe")?;
-        disk::replace(&to, &bytes, disk::Owner::mine(0o755))
+        disk::put(&to, &bytes, 0o755)
     };
     copy().map_err(|e| format!("{} can not be written: {e}", to.display()))
 }
@@ -155,6 +154,7 @@ fn log(began: Instant, action: &Action) {
         Action::Resolve => println!("mooring: {ms} ms: looking the service's addresses up"),
         Action::Write(_) => println!("mooring: {ms} ms: writing nodes.conf"),
         Action::Report(r) => println!("mooring: {ms} ms: {}: {}", r.reason, r.message),
-        Action::Refuse(_) | Action::Start => {}
+        Action::Start(Some(r)) => println!("mooring: {ms} ms: {}: {}", r.reason, r.message),
+        Action::Refuse(_) | Action::Start(None) => {}
     }
 }

@@ -37,7 +37,7 @@ fn gate() -> Result<(), String> {
     let registry = Registry::new(&settings, settings.hook_token.clone())?;
     let mut server = wait_for_server(&config, deadline)?;
     let pod = std::env::var("POD_NAME").unwrap_or_default();
-    compare(&mut server, &config, &registry);
+    compare(&mut server, &config, &registry, settings.report.as_ref());
     if join::is_guest(&mut server)? {
         let view = registry.view().map_err(|e| e.to_string())?;
         let report = match join::join(&mut server, &config, &view, deadline) {
@@ -127,7 +127,12 @@ fn wait_for_server(config: &ServerConfig, deadline: Instant) -> Result<Client, S
 
 /// Compares what the step read with what the server says, and tells the registry both: a repair
 /// of a file that the server does not read is worse than none.
-fn compare(server: &mut Client, config: &ServerConfig, registry: &Registry) {
+fn compare(
+    server: &mut Client,
+    config: &ServerConfig,
+    registry: &Registry,
+    decided: Option<&Report>,
+) {
     let info = server.text(&["INFO", "server"]).unwrap_or_default();
     let valkey = field(&info, "valkey_version");
     let mut option = |name: &str| match server.ask(&["CONFIG", "GET", name]) {
@@ -152,7 +157,13 @@ fn compare(server: &mut Client, config: &ServerConfig, registry: &Registry) {
                 real.display()
             ),
         ),
-        _ => Report::normal("Started", &format!("{} {} runs", seen.engine, seen.version)),
+        _ => {
+            let runs = format!("{} {} runs", seen.engine, seen.version);
+            match decided {
+                Some(r) => Report { message: format!("{}; {runs}", r.message), ..r.clone() },
+                None => Report::normal("Started", &runs),
+            }
+        }
     };
     if let Err(e) = registry.report(&Report { server: Some(seen), ..report }) {
         eprintln!("mooring: post-start: {e}");

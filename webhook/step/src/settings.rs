@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use cluster::launch::{Container, Engine, Launch};
 use cluster::nodes::Format;
+use cluster::protocol::Report;
 use cluster::server::ServerConfig;
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +43,9 @@ pub(crate) struct Settings {
     /// With what the hooks show the registry which pod they are in; empty if it was away.
     #[serde(default)]
     pub(crate) hook_token: String,
+    /// What `init` decided, for post-start to report.
+    #[serde(default)]
+    pub(crate) report: Option<Report>,
 }
 
 /// The redis container's start, and the annotations that override what is read from it.
@@ -87,6 +91,7 @@ impl Settings {
             container: serde_json::from_str(&container)
                 .map_err(|e| format!("MOORING_CONTAINER can not be read: {e}"))?,
             hook_token: String::new(),
+            report: None,
         })
     }
 
@@ -101,8 +106,7 @@ impl Settings {
     pub(crate) fn leave(&self) -> Result<(), String> {
         let path = Path::new(TOOLS).join("settings.json");
         let text = serde_json::to_vec(self).map_err(|e| e.to_string())?;
-        disk::replace(&path, &text, disk::Owner::mine(0o600))
-            .map_err(|e| format!("{}: {e}", path.display()))
+        disk::put(&path, &text, 0o600).map_err(|e| format!("{}: {e}", path.display()))
     }
 }
 

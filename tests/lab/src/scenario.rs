@@ -22,8 +22,8 @@ pub struct Recovery {
     pub recovered: bool,
     /// From the command to the end of the last gap.
     pub seconds: f64,
-    /// From the start of the last server process to the end of the last gap; nothing where a start
-    /// is not known.
+    /// To the end of the last gap from the start of the last server process before it; nothing where
+    /// a start is not known.
     pub after_last_start: Option<f64>,
     /// From the command to the last pod's being ready, if all are.
     pub ready: Option<f64>,
@@ -106,7 +106,7 @@ fn judge(
     ready: impl FnOnce(At) -> Result<f64>,
 ) -> Result<Recovery> {
     let recovered = status.recovered(micros(CALM));
-    let ready = if recovered { Some(ready(begin)?) } else { ready(begin).ok() };
+    let ready = if recovered { Some(ready(begin)?) } else { None };
     let after = set.pods()?;
     // A pod's address is its own: the same one twice would be no test.
     let moved = before
@@ -115,8 +115,10 @@ fn judge(
             after.get(&old.name).is_some_and(|new| new.uid != old.uid && new.ip != old.ip)
         })
         .count();
-    let last_start = set.last_start()?;
     let end = status.gaps.last_end.unwrap_or(begin);
+    // In order, the last pods start when all slots are writable already.
+    let starts = set.starts()?;
+    let last_start = starts.and_then(|s| s.into_iter().filter(|start| *start <= end).max());
     let since = |at: Option<At>| at.map_or(0.0, |at| at.since(begin));
     let mut recovery = Recovery {
         recovered,

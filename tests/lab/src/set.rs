@@ -234,18 +234,23 @@ impl<'a> Set<'a> {
         Ok(Topology::parse(&self.ask("redis-0", &["cluster", "nodes"])?))
     }
 
-    /// When the last of its server processes started.
-    pub fn last_start(&self) -> Result<Option<At>> {
+    /// When its server processes started; nothing if one of them is not known: it may be the last.
+    pub fn starts(&self) -> Result<Option<Vec<At>>> {
         let pods = self.pods()?;
-        let starts = pods.values().map(|pod| self.ground.started(&self.namespace, pod));
-        // One that is not known may be the last.
-        Ok(starts.collect::<Option<Vec<_>>>().and_then(|starts| starts.into_iter().max()))
+        Ok(pods.values().map(|pod| self.ground.started(&self.namespace, pod)).collect())
     }
 
     /// Removes the namespace and all in it, without waiting.
     pub fn remove(&self) -> Result<()> {
         let args = ["delete", "namespace", &self.namespace, "--wait=false", "--ignore-not-found"];
         printed("kubectl delete namespace", &self.ground.kubectl.output(&args)?)?;
+        Ok(())
+    }
+
+    /// Removes what an earlier run may have left, and waits for it.
+    pub fn clear(&self) -> Result<()> {
+        let args = ["delete", "namespace", &self.namespace, "--ignore-not-found"];
+        self.ground.kubectl.run(&[&args[..], &["--timeout=90s"]].concat())?;
         Ok(())
     }
 

@@ -72,6 +72,7 @@ pub fn run(ground: &Ground, report: &mut Report, words: &[String]) -> usize {
 
 /// Runs a case's body on a set of its own, and removes the set.
 fn on_set(set: &Set<'_>, body: impl FnOnce(&Set<'_>) -> Result<()>) -> Result<()> {
+    set.clear()?;
     set.prepare()?;
     let outcome = body(set).map_err(|error| error.context(told(set)));
     set.remove()?;
@@ -101,7 +102,7 @@ fn told(set: &Set<'_>) -> String {
     for container in ["mooring-step", "redis"] {
         text += &format!("--- {container}\n");
         let logs = ["logs", "-n", namespace, "-l", SELECTOR, "-c", container];
-        text += &run(&[&logs[..], &["--prefix", "--tail=12"]].concat());
+        text += &run(&[&logs[..], &["--prefix", "--tail=6"]].concat());
     }
     text += "--- Mooring\n";
     let deployment = format!("deployment/{DEPLOYMENT}");

@@ -66,7 +66,10 @@ fn the_bus_follows_the_port_that_the_cluster_uses() {
 #[test]
 fn what_the_server_refuses_is_refused_with_its_place() {
     let line = |text: &str| read(&["/c"], &[("/c", text)]).unwrap_err().to_string();
-    assert_eq!(line("\nport 1 # comment"), "/c, line 2: `port` takes one value and has 3: a comment needs a line of its own");
+    assert_eq!(
+        line("\nport 1 # comment"),
+        "/c, line 2: `port` takes one value and has 3: a comment needs a line of its own"
+    );
     assert_eq!(line("cluster-enabled true"), "/c, line 1: `cluster-enabled` must be yes or no");
     assert_eq!(line("requirepass \"x"), "/c, line 1: quotes are not balanced");
     assert_eq!(line("include /c"), ConfigError::TooLarge.to_string());

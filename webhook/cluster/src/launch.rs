@@ -98,7 +98,8 @@ impl Container<'_> {
         let Some(engine) = Engine::of_image(self.image) else {
             return if args.is_empty() { Launch::Other } else { follow(&args, true, env) };
         };
-        if args.is_empty() && has_own_scripts(self.image) {
+        let in_front = args.first().is_none_or(|a| a.starts_with('-') || a.ends_with(".conf"));
+        if in_front && has_own_scripts(self.image) {
             return Launch::Opaque {
                 why: format!(
                     "the image {} starts its server by scripts of its own, whose result can not be \
@@ -107,7 +108,6 @@ impl Container<'_> {
                 ),
             };
         }
-        let in_front = args.first().is_none_or(|a| a.starts_with('-') || a.ends_with(".conf"));
         let mut launch = if in_front {
             server(ServerLaunch {
                 engine,
@@ -220,10 +220,13 @@ pub fn expand_kubelet(text: &str, env: Env<'_>) -> String {
 
 fn follow(words: &[String], entrypoint: bool, env: Env<'_>) -> Launch {
     let Some(first) = words.first() else { return Launch::Other };
-    let opaque = || Launch::Opaque {
-        why: format!("`{}` decides by itself what it starts", words.join(" ")),
-    };
     let shell = is_shell(first);
+    // Not the words behind the script: a password may be among them, and this goes to logs.
+    let opaque = || {
+        let end = words.iter().position(|w| w.ends_with(".sh")).unwrap_or(usize::from(shell));
+        let shown: Vec<_> = words.iter().take(end + 1).map(String::as_str).collect();
+        Launch::Opaque { why: format!("`{}` decides by itself what it starts", shown.join(" ")) }
+    };
     if shell && let Some((script, rest)) = script_of(words) {
         return match script::follow(script, env) {
             Launch::Other if rest.iter().any(|w| Engine::of_binary(w).is_some()) => opaque(),

@@ -226,7 +226,7 @@ fn values_are_read_as_the_server_reads_them() {
 
 #[rstest]
 #[case("port 7000 # plain", "`port` takes one value and has 3: a comment needs a line of its own")]
-#[case("port=7000", "`port=7000`: a blank, not =, goes between name and value")]
+#[case("port=7000", "`port=`: a blank, not =, goes between name and value")]
 #[case("cluster-enabled", "`cluster-enabled` takes one value and has 0")]
 #[case("cluster-enabled true", "`cluster-enabled` must be yes or no")]
 #[case("cluster-config-file \"\"", "`cluster-config-file` is empty")]

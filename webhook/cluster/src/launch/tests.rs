@@ -88,8 +88,17 @@ fn an_image_with_scripts_of_its_own_is_not_taken_for_the_official_one() {
     for image in
         ["bitnami/redis-cluster:7.2", "docker.io/bitnamilegacy/valkey:8", "redis/redis-stack"]
     {
-        assert!(matches!(launch(&[], &[], image), Launch::Opaque { .. }), "{image}");
+        for args in [&[][..], &["--port", "7000"]] {
+            assert!(matches!(launch(&[], args, image), Launch::Opaque { .. }), "{image}");
+        }
     }
+}
+
+#[test]
+fn what_can_not_be_followed_is_said_without_its_arguments() {
+    let start = launch(&["tini", "/c/start.sh", "--requirepass", "$(PASS)"], &[], "redis");
+    let why = "`tini /c/start.sh` decides by itself what it starts".to_owned();
+    assert_eq!(start, Launch::Opaque { why });
 }
 
 #[test]

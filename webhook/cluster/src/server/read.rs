@@ -235,10 +235,12 @@ impl Raw {
                 let user = values.first().cloned().unwrap_or_default();
                 *self.users.entry(user).or_insert(0) += 1;
             }
-            _ if name.contains('=') => {
-                return Err(format!("`{name}`: a blank, not =, goes between name and value"));
+            _ => {
+                // Not the value, which may be a password.
+                if let Some((name, _)) = name.split_once('=') {
+                    return Err(format!("`{name}=`: a blank, not =, goes between name and value"));
+                }
             }
-            _ => {}
         }
         Ok(())
     }

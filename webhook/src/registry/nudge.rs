@@ -24,7 +24,7 @@ pub async fn run(client: Client) {
         tokio::time::sleep(PERIOD).await;
         if let Err(error) = round(&client, &mut watch).await {
             warn!(%error, "StatefulSets could not be looked at");
-            tokio::time::sleep(5 * PERIOD).await;
+            tokio::time::sleep(10 * PERIOD).await;
         }
     }
 }
@@ -124,7 +124,7 @@ fn backoff(nudges: u32) -> Duration {
     Duration::from_secs(1 << nudges.min(6)).min(Duration::from_secs(60))
 }
 
-const PERIOD: Duration = Duration::from_secs(1);
+const PERIOD: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_millis(1500);
 
 #[cfg(test)]

@@ -247,8 +247,9 @@ impl Registry {
     }
 }
 
-/// The id that a member has or is to have: the disk's; that of its entry, if its disk was lost;
-/// the plan's, if there is no life behind the set.
+/// The id that a member has or is to have: the disk's; or the plan's, if it begins now. A blank
+/// disk of a member that has begun before, or of a set with a past, makes a guest: its server
+/// chooses an id of its own, and nobody may be told that the old one is found at its address.
 fn node_id(
     body: &Register,
     before: Option<&Member>,
@@ -260,12 +261,9 @@ fn node_id(
     if let Some(identity) = identity {
         return Some(identity.node_id);
     }
-    if *data {
-        return None;
-    }
+    let begins = no_past && !data && before.is_none_or(|b| !b.bootstrapped);
     let plan = &record.spec.plan;
-    let planned = plan.seat(ordinal).filter(|_| no_past).map(|_| plan.node_id(ordinal));
-    before.and_then(|b| b.node_id).or(planned)
+    plan.seat(ordinal).filter(|_| begins).map(|_| plan.node_id(ordinal))
 }
 
 fn reasons(
@@ -385,3 +383,82 @@ fn no_record(set: &str) -> Fault {
 }
 
 const GONE: &str = "the record was deleted meanwhile";
+
+#[cfg(test)]
+mod tests {
+    use cluster::plan::Plan;
+    use cluster::protocol::{Identity, Role};
+    use serde_json::json;
+
+    use super::super::record::Spec;
+    use super::*;
+
+    fn register(disk: Disk) -> Register {
+        let ports = cluster::net::Ports::plain(6379);
+        Register { step: "1".to_owned(), ips: Vec::new(), ports, disk }
+    }
+
+    #[test]
+    fn an_id_is_the_disks_or_the_plans_or_none() {
+        let plan = Plan { salt: "s".into(), shards: 3, replicas_per_shard: 0, generation: 1 };
+        let record = ClusterRecord::new("c", Spec { plan: plan.clone() });
+        let planned = Some(plan.node_id(Ordinal(1)));
+        let own = plan.node_id(Ordinal(9));
+        let begun = json!({"ips": [], "ports": {"bus": 1}, "podUid": "u", "registeredAt": "t",
+            "bootstrapped": true, "nodeId": planned});
+        let begun: Member = serde_json::from_value(begun).unwrap();
+        let id = |disk: Disk, before: Option<&Member>, ordinal: u32, no_past: bool| {
+            node_id(&register(disk), before, &record, Ordinal(ordinal), no_past)
+        };
+        let blank = Disk::default;
+        let data = Disk { identity: None, data: true };
+        let identity = Identity {
+            node_id: own,
+            role: Role::Master,
+            slots: Vec::new(),
+            config_epoch: 1,
+            current_epoch: 1,
+        };
+        let known = Disk { identity: Some(identity), data: false };
+
+        assert_eq!(id(blank(), None, 1, true), planned);
+        assert_eq!(id(blank(), None, 1, false), None, "a past");
+        assert_eq!(id(blank(), Some(&begun), 1, true), None, "its disk was lost");
+        assert_eq!(id(blank(), None, 3, true), None, "beyond the plan");
+        assert_eq!(id(data, None, 1, true), None, "a restored dump");
+        assert_eq!(id(known, Some(&begun), 1, false), Some(own));
+    }
+
+    #[test]
+    fn a_pod_is_seen_as_members_need_to_know_it() {
+        let pod = |name: &str, owner: &str, phase: &str| -> Pod {
+            serde_json::from_value(json!({
+                "metadata": {
+                    "name": name, "uid": "u",
+                    "annotations": {names::STATUS: r#"{"container": "redis"}"#},
+                    "ownerReferences": [{"apiVersion": "apps/v1", "kind": "StatefulSet",
+                        "name": owner, "uid": "s", "controller": true}],
+                },
+                "spec": {"initContainers": [{"name": names::STEP}], "containers": []},
+                "status": {
+                    "phase": phase,
+                    "podIPs": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}],
+                    "conditions": [{"type": "Ready", "status": "False"}],
+                    "containerStatuses": [
+                        {"name": "redis", "image": "", "imageID": "", "ready": false,
+                         "restartCount": 0, "state": {"waiting": {}}},
+                        {"name": "metrics", "image": "", "imageID": "", "ready": true,
+                         "restartCount": 0, "state": {"running": {}}},
+                    ],
+                },
+            }))
+            .unwrap()
+        };
+        let (name, seen_pod) = seen(&pod("c-0", "c", "Running"), "c").unwrap();
+        assert_eq!((name.as_str(), seen_pod.ips.len()), ("c-0", 2));
+        assert!(seen_pod.injected && !seen_pod.running && !seen_pod.ready && !seen_pod.deleting);
+        assert_eq!(seen(&pod("c-0", "other", "Running"), "c"), None);
+        assert_eq!(seen(&pod("c-0-debug", "c", "Running"), "c"), None);
+        assert_eq!(seen(&pod("c-0", "c", "Failed"), "c"), None);
+    }
+}

@@ -117,7 +117,7 @@ fn judge(
         .count();
     let end = status.gaps.last_end.unwrap_or(begin);
     // In order, the last pods start when all slots are writable already.
-    let starts = set.starts()?;
+    let starts = if status.gaps.count > 0 { set.starts()? } else { None };
     let last_start = starts.and_then(|s| s.into_iter().filter(|start| *start <= end).max());
     let since = |at: Option<At>| at.map_or(0.0, |at| at.since(begin));
     let mut recovery = Recovery {

@@ -45,28 +45,40 @@ fn replica_pending(ground: &Ground, report: &mut Report) -> Result<()> {
         }
         let replica = replica.context("no pod is a replica")?;
         hold(set, &replica)?;
-        let begin = clock::now();
-        let mut delete = set.delete_all(How::Graceful)?;
-        let status = probe.wait(begin, scenario::LIMIT)?;
-        delete.wait()?;
-        let pods = set.pods()?;
-        let phase = pods.get(&replica).map(|pod| pod.phase.as_str());
-        ensure!(phase == Some("Pending"), "{replica} is {phase:?} and should be Pending");
-        let end = status.gaps.last_end.unwrap_or(begin).since(begin);
-        ensure!(
-            status.gaps.open == 0 && status.unwritten == 0,
-            "five of six have not recovered: {}",
-            status.last_error
-        );
-        let verified = probe.verify()?;
-        ensure!(verified.lost == 0, "{} acknowledged writes lost", verified.lost);
-        let what = format!("five of six, {replica} Pending (six: {:.1} s)", six.seconds);
-        // The same time, give or take what two runs of the same thing differ by.
-        report.seconds("pending.seconds", &what, end, Rule::Within(six.seconds + 1.0));
+        let held = five_of_six(set, &probe, &replica, six.seconds, report);
         release(set, &replica)?;
+        held?;
         set.wait_ready(Duration::from_secs(60)).context("the held pod")?;
         Ok(())
     })
+}
+
+fn five_of_six(
+    set: &Set<'_>,
+    probe: &Probe<'_>,
+    held: &str,
+    six: f64,
+    report: &mut Report,
+) -> Result<()> {
+    let begin = clock::now();
+    let mut delete = set.delete_all(How::Graceful)?;
+    let status = probe.wait(begin, scenario::LIMIT)?;
+    delete.wait()?;
+    let pods = set.pods()?;
+    let phase = pods.get(held).map(|pod| pod.phase.as_str());
+    ensure!(phase == Some("Pending"), "{held} is {phase:?} and should be Pending");
+    ensure!(
+        status.gaps.open == 0 && status.unwritten == 0,
+        "five of six have not recovered: {}",
+        status.last_error
+    );
+    let verified = probe.verify()?;
+    ensure!(verified.lost == 0, "{} acknowledged writes lost", verified.lost);
+    let seconds = status.gaps.last_end.unwrap_or(begin).since(begin);
+    let what = format!("five of six, {held} Pending (six: {six:.1} s)");
+    // The same time, give or take what two runs of the same thing differ by.
+    report.seconds("pending.seconds", &what, seconds, Rule::Within(six + 1.0));
+    Ok(())
 }
 
 /// Pods whose creation failed while Mooring was away come within seconds when it is back.

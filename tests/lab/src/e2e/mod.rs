@@ -11,7 +11,7 @@ mod secrets;
 use std::io::Write as _;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 
 use crate::ground::Ground;
 use crate::report::{Report, Rule};
@@ -74,7 +74,7 @@ pub fn run(ground: &Ground, report: &mut Report, words: &[String]) -> usize {
 fn on_set(set: &Set<'_>, body: impl FnOnce(&Set<'_>) -> Result<()>) -> Result<()> {
     set.clear()?;
     set.prepare()?;
-    let outcome = body(set).map_err(|error| error.context(told(set)));
+    let outcome = body(set).map_err(|error| anyhow!("{error:#}\n{}", told(set)));
     set.remove()?;
     outcome
 }

@@ -121,7 +121,7 @@ impl Injection<'_> {
             self.restart_rules(&container);
         }
         init::inject(self, &container);
-        if let Some(shard) = shard {
+        if let Some(shard) = shard.filter(|_| self.set.len() <= LABEL) {
             self.spread(shard);
         }
         Ok(())
@@ -149,8 +149,7 @@ impl Injection<'_> {
         ];
         let annotations = [(names::VERSION, VERSION.to_owned()), (names::STATUS, status)];
         for (key, value) in labels {
-            // A label holds at most 63 characters; a StatefulSet's name may be longer.
-            if let Some(value) = value.filter(|v| v.len() <= 63) {
+            if let Some(value) = value.filter(|v| v.len() <= LABEL) {
                 self.set_missing(&format!("/metadata/labels/{}", token(key)), json!(value));
             }
         }
@@ -343,4 +342,6 @@ fn field(name: &str, path: &str) -> Value {
     json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}})
 }
 
+/// A label holds no more characters; a StatefulSet's name may.
+const LABEL: usize = 63;
 const VERSION: &str = env!("CARGO_PKG_VERSION");

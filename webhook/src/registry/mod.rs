@@ -10,6 +10,7 @@ mod ended;
 mod events;
 pub mod http;
 mod nudge;
+mod observe;
 mod past;
 pub mod record;
 mod register;

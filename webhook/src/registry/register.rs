@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tracing::info;
 
 use super::credential::Who;
+use super::observe::{claim, seen};
 use super::past::{Claim, Facts, past};
 use super::record::{ClusterRecord, Entry};
 use super::store::{Wanted, is_not_found, selector};
@@ -294,57 +295,6 @@ fn reasons(
     })
 }
 
-fn claim(claim: PersistentVolumeClaim) -> Option<Claim> {
-    let spec = claim.spec.unwrap_or_default();
-    let labels = claim.metadata.labels.unwrap_or_default();
-    let restored = spec.data_source.is_some()
-        || spec.data_source_ref.is_some()
-        || labels.keys().any(|k| k.starts_with("velero.io/"));
-    Some(Claim {
-        name: claim.metadata.name?,
-        created: claim.metadata.creation_timestamp?.0,
-        restored,
-    })
-}
-
-/// A pod as members need to know it; `None` if it is not one of the set's.
-fn seen(pod: &Pod, set: &str) -> Option<(String, PodSeen)> {
-    let name = pod.metadata.name.clone()?;
-    Ordinal::of_pod(&name, set)?;
-    let owners = pod.metadata.owner_references.as_deref().unwrap_or_default();
-    let controller = owners.iter().find(|o| o.controller == Some(true));
-    if controller.is_some_and(|o| o.kind != "StatefulSet" || o.name != set) {
-        return None;
-    }
-    let status = pod.status.as_ref();
-    let phase = status.and_then(|s| s.phase.as_deref()).unwrap_or_default();
-    if matches!(phase, "Failed" | "Succeeded") {
-        return None;
-    }
-    let spec = pod.spec.as_ref()?;
-    let injected = spec.init_containers.iter().flatten().any(|c| c.name == names::STEP);
-    let container = pod.metadata.annotations.as_ref().and_then(|a| {
-        let status: Value = serde_json::from_str(a.get(names::STATUS)?).ok()?;
-        Some(status["container"].as_str()?.to_owned())
-    });
-    let statuses = status.and_then(|s| s.container_statuses.as_deref()).unwrap_or_default();
-    let running = statuses
-        .iter()
-        .filter(|s| container.as_ref().is_none_or(|c| *c == s.name))
-        .any(|s| s.state.as_ref().is_some_and(|s| s.running.is_some()));
-    let conditions = status.and_then(|s| s.conditions.as_deref()).unwrap_or_default();
-    let ips = status.and_then(|s| s.pod_ips.as_deref()).unwrap_or_default();
-    let seen = PodSeen {
-        uid: pod.metadata.uid.clone().unwrap_or_default(),
-        ips: ips.iter().filter_map(|ip| ip.ip.parse().ok()).collect(),
-        injected,
-        running,
-        ready: conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True"),
-        deleting: pod.metadata.deletion_timestamp.is_some(),
-    };
-    Some((name, seen))
-}
-
 /// The asking pod has to be a member that opted in.
 fn check_member(pod: &Pod, set: &str) -> Result<Ordinal, Fault> {
     let metadata = serde_json::to_value(&pod.metadata).unwrap_or_default();
@@ -427,38 +377,5 @@ mod tests {
         assert_eq!(id(blank(), None, 3, true), None, "beyond the plan");
         assert_eq!(id(data, None, 1, true), None, "a restored dump");
         assert_eq!(id(known, Some(&begun), 1, false), Some(own));
-    }
-
-    #[test]
-    fn a_pod_is_seen_as_members_need_to_know_it() {
-        let pod = |name: &str, owner: &str, phase: &str| -> Pod {
-            serde_json::from_value(json!({
-                "metadata": {
-                    "name": name, "uid": "u",
-                    "annotations": {names::STATUS: r#"{"container": "redis"}"#},
-                    "ownerReferences": [{"apiVersion": "apps/v1", "kind": "StatefulSet",
-                        "name": owner, "uid": "s", "controller": true}],
-                },
-                "spec": {"initContainers": [{"name": names::STEP}], "containers": []},
-                "status": {
-                    "phase": phase,
-                    "podIPs": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}],
-                    "conditions": [{"type": "Ready", "status": "False"}],
-                    "containerStatuses": [
-                        {"name": "redis", "image": "", "imageID": "", "ready": false,
-                         "restartCount": 0, "state": {"waiting": {}}},
-                        {"name": "metrics", "image": "", "imageID": "", "ready": true,
-                         "restartCount": 0, "state": {"running": {}}},
-                    ],
-                },
-            }))
-            .unwrap()
-        };
-        let (name, seen_pod) = seen(&pod("c-0", "c", "Running"), "c").unwrap();
-        assert_eq!((name.as_str(), seen_pod.ips.len()), ("c-0", 2));
-        assert!(seen_pod.injected && !seen_pod.running && !seen_pod.ready && !seen_pod.deleting);
-        assert_eq!(seen(&pod("c-0", "other", "Running"), "c"), None);
-        assert_eq!(seen(&pod("c-0-debug", "c", "Running"), "c"), None);
-        assert_eq!(seen(&pod("c-0", "c", "Failed"), "c"), None);
     }
 }

@@ -3,10 +3,11 @@
 //! Guarantees: reads are quorum reads (no resourceVersion), so that they are newer than any write
 //! that was answered before; a plan is made once and changes only while nobody has registered.
 
+use cluster::id::Ordinal;
 use cluster::plan::{Plan, Shape, ShapeError};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client};
 use ring::rand::SecureRandom;
@@ -177,22 +178,29 @@ impl Store {
         api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await
     }
 
-    /// Whether nothing of a set is left that could hold data.
+    /// Whether nothing of a set is left that could hold data: it does not exist (it is asked for,
+    /// because admission sees a creation that will fail for that very reason, too), it has no
+    /// claims, and its pods, if any, are on their way out with the set that owned them.
     async fn is_over(&self, namespace: &str, set: &str) -> Result<bool, Fault> {
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace);
+        let (sets, pods) = (self.sets(namespace), self.pods(namespace));
         let everything = ListParams::default();
-        let pods = self.pods(namespace);
-        let (claims, pods) =
-            tokio::try_join!(claims.list_metadata(&everything), pods.list_metadata(&everything))?;
-        let is_pods = |name: &str| cluster::id::Ordinal::of_pod(name, set).is_some();
-        let is_claims = |name: &str| {
-            // Whatever the template was called.
-            name.match_indices('-').any(|(at, _)| is_pods(&name[at + 1..]))
+        let (there, claims, pods) = tokio::try_join!(
+            sets.get_metadata_opt(set),
+            claims.list_metadata(&everything),
+            pods.list_metadata(&everything)
+        )?;
+        let lives = |meta: &ObjectMeta| {
+            let owners = meta.owner_references.as_deref().unwrap_or_default();
+            let doomed = owners.iter().any(|o| o.controller == Some(true));
+            meta.deletion_timestamp.is_none() && !doomed
         };
-        let none = |names: Vec<String>, test: &dyn Fn(&str) -> bool| !names.iter().any(|n| test(n));
-        let claims = claims.items.into_iter().filter_map(|c| c.metadata.name).collect();
-        let pods = pods.items.into_iter().filter_map(|p| p.metadata.name).collect();
-        Ok(none(claims, &is_claims) && none(pods, &is_pods))
+        let named = |meta: &ObjectMeta, test: fn(&str, &str) -> bool| {
+            meta.name.as_deref().is_some_and(|name| test(name, set))
+        };
+        let claimed = claims.items.iter().any(|c| named(&c.metadata, is_claim_of));
+        let alive = pods.items.iter().any(|p| named(&p.metadata, is_pod_of) && lives(&p.metadata));
+        Ok(there.is_none() && !claimed && !alive)
     }
 
     /// Brings the record's summary up to date; a later writer's is never overwritten.
@@ -222,6 +230,15 @@ impl Store {
             }
         }
     }
+}
+
+fn is_pod_of(name: &str, set: &str) -> bool {
+    Ordinal::of_pod(name, set).is_some()
+}
+
+/// Whatever the claim's template was called.
+fn is_claim_of(name: &str, set: &str) -> bool {
+    name.match_indices('-').any(|(at, _)| is_pod_of(&name[at + 1..], set))
 }
 
 /// A selector as the API's list parameter.
@@ -268,6 +285,13 @@ mod tests {
         });
         let text = selector(&serde_json::from_value(from).unwrap());
         assert_eq!(text, "app=x,a in (1,2),b notin (3),c,!d");
+    }
+
+    #[test]
+    fn claims_are_a_sets_by_their_names() {
+        assert!(is_claim_of("data-c-0", "c") && is_claim_of("my-data-c-d-12", "c-d"));
+        assert!(!is_claim_of("data-c", "c") && !is_claim_of("data-other-0", "c"));
+        assert!(!is_claim_of("c-0", "c"), "a pod's name alone");
     }
 
     #[test]

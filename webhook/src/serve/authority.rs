@@ -86,21 +86,22 @@ impl Certificates {
         self.hooks.subscribe()
     }
 
-    /// Keeps all of it up to date for ever; `published` becomes true once clients can trust us.
-    pub(super) async fn run(mut self, published: watch::Sender<bool>) {
+    /// Keeps all of it up to date for ever; `ready` becomes true once clients can trust us.
+    pub(super) async fn run(mut self, ready: watch::Sender<bool>) {
+        let mut pause = FIRST_PERIOD;
         loop {
             match self.round().await {
-                Ok(()) => {
-                    published.send_if_modified(|p| !std::mem::replace(p, true));
+                Ok(published) => {
+                    pause = if published { PERIOD } else { FIRST_PERIOD };
+                    ready.send_if_modified(|ready| !std::mem::replace(ready, true));
                 }
                 Err(error) => warn!(error = format!("{error:#}"), "Certificates were not checked"),
             }
-            let pause = if *published.borrow() { PERIOD } else { FIRST_PERIOD };
             tokio::time::sleep(pause).await;
         }
     }
 
-    async fn round(&mut self) -> anyhow::Result<()> {
+    async fn round(&mut self) -> anyhow::Result<bool> {
         let authority = obtain(&self.client, &self.places, Some(&self.authority)).await?;
         let changed = authority.cert_pem() != self.authority.cert_pem();
         let now = SystemTime::now();
@@ -119,14 +120,16 @@ impl Certificates {
         self.publish().await
     }
 
-    /// Writes the caBundle where it differs, and touches nothing else.
-    async fn publish(&self) -> anyhow::Result<()> {
+    /// Writes the caBundle where it differs, and touches nothing else. False: there is nowhere to
+    /// write it. Somebody has taken the webhook away on purpose; the registry is needed still.
+    async fn publish(&self) -> anyhow::Result<bool> {
         let api: Api<MutatingWebhookConfiguration> = Api::all(self.client.clone());
         let name = &self.places.configuration;
-        let configuration = api
-            .get(name)
+        let found = api
+            .get_opt(name)
             .await
             .with_context(|| format!("cannot read the MutatingWebhookConfiguration {name}"))?;
+        let Some(configuration) = found else { return Ok(false) };
         let bundle = ByteString(self.authority.cert_pem().as_bytes().to_vec());
         let webhooks = configuration.webhooks.unwrap_or_default();
         let wrong: Vec<_> = webhooks
@@ -135,7 +138,7 @@ impl Certificates {
             .map(|w| json!({"name": w.name, "clientConfig": {"caBundle": bundle}}))
             .collect();
         if wrong.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         // Strategic: the list is merged by name, whatever its order is by now.
         let patch = Patch::Strategic(json!({"webhooks": wrong}));
@@ -147,7 +150,7 @@ impl Certificates {
         self.metrics.bundle(if written.is_ok() { "written" } else { "failed" });
         written.context("cannot write the caBundle")?;
         info!(webhooks = wrong.len(), "Published the caBundle");
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -175,8 +175,8 @@ impl Mutator {
         };
         let old = Some(&request.old_object).filter(|old| old.is_object());
         let answer = admission::set(&request.object, old, plan.as_ref())?;
-        let record = answer.skip.is_none() && plan.is_none() && request.dry_run != Some(true);
-        if record
+        if answer.skip.is_none()
+            && request.dry_run != Some(true)
             && let Some(store) = &self.store
             && let Some(Ok(shape)) = Wanted::of(&request.object)
         {

@@ -1,7 +1,7 @@
 //! Registering, viewing and reporting.
 //!
-//! One round of reads in parallel, the write, and the list of pods after it: three round trips to
-//! the API server for a member with something on its disk, one more for a blank one.
+//! Reads in parallel, the write, and the list of pods after it: three round trips to the API
+//! server, one more for a blank disk.
 
 use std::collections::BTreeMap;
 
@@ -40,10 +40,18 @@ impl Registry {
         let blank = body.disk.identity.is_none() && !body.disk.data;
 
         // All at once; what is read for a lie is thrown away with the answer of the review.
-        let (who, pod, set, record, claims) = tokio::join!(
+        let living = async {
+            let set = sets.get_opt(set_name).await?;
+            let pods = match &set {
+                Some(set) if blank => self.pods_of(set, namespace, set_name).await?,
+                _ => BTreeMap::new(),
+            };
+            Ok::<_, Fault>((set, pods))
+        };
+        let (who, pod, living, record, claims) = tokio::join!(
             self.reviewer.review(token),
             pods.get_opt(&claimed.pod),
-            sets.get_opt(set_name),
+            living,
             records.get_opt(set_name),
             self.claims(namespace, blank),
         );
@@ -51,7 +59,8 @@ impl Registry {
         if who != claimed {
             return Err(Fault::Credential("the token's claims are not the API server's".into()));
         }
-        let set = set?.ok_or_else(|| no_set(set_name))?;
+        let (set, living) = living?;
+        let set = set.ok_or_else(|| no_set(set_name))?;
         let pod = pod?.filter(|p| p.metadata.uid.as_deref() == Some(&who.uid));
         let pod = pod.ok_or_else(|| Fault::Credential(format!("pod {} is gone", who.pod)))?;
         let ordinal = check_member(&pod, set_name)?;
@@ -63,8 +72,7 @@ impl Registry {
         let known = record.members();
         let before = known.get(&who.pod).cloned();
         let reasons = if blank {
-            let pods = self.pods_of(&set, namespace, set_name).await?;
-            reasons(&set, set_name, &record, &pods, &claims?, &known)
+            reasons(&set, set_name, &record, &living, &claims?, &known)
         } else {
             Vec::new()
         };

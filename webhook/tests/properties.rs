@@ -195,4 +195,21 @@ proptest! {
         prop_assert!(step["volumeMounts"].as_array().unwrap().iter().any(|m| m["name"] == "late"));
         prop_assert_eq!(admit(&again.object).unwrap().patch, vec![]);
     }
+
+    #[test]
+    fn what_an_older_version_injected_is_replaced_as_a_whole(pod in pod()) {
+        let now = admit(&pod).unwrap().object;
+        let yesterday = mooring::admission::Policy { ca: "OLD".to_owned(), ..common::policy() };
+        let plan = common::plan();
+        let mut old = mooring::admission::pod(&yesterday, Some(&plan), &pod).unwrap().object;
+        old["spec"]["initContainers"].as_array_mut().unwrap().push(json!({"name": "helper"}));
+        let again = admit(&old).unwrap();
+        prop_assert_eq!(&apply(&old, &again), &again.object);
+        let steps = again.object["spec"]["initContainers"].as_array().unwrap();
+        prop_assert_eq!(steps.iter().filter(|c| c["name"] == "mooring-step").count(), 1);
+        let step = |pod: &Value| pod["spec"]["initContainers"].as_array().unwrap().iter()
+            .find(|c| c["name"] == "mooring-step").unwrap().clone();
+        prop_assert_eq!(step(&again.object), step(&now));
+        prop_assert_eq!(admit(&again.object).unwrap().patch, vec![]);
+    }
 }

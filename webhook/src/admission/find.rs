@@ -2,6 +2,8 @@
 //!
 //! By what a container starts, never by its name, image or position: see [`cluster::launch`].
 
+use std::net::IpAddr;
+
 use cluster::launch::{Container, Launch, ServerLaunch};
 use serde_json::Value;
 
@@ -74,6 +76,24 @@ fn checked(server: Server, knobs: &Knobs) -> Result<Server, Denial> {
         return Err(Denial::NotClusterMode { container: server.name });
     }
     Ok(server)
+}
+
+/// Refuses an announced address that can be none. What a shell, a file or `envFrom` may make of it
+/// is not known here, and passes.
+pub fn check_announce(container: &Value, server: &Server) -> Result<(), Denial> {
+    let Some(launch) = server.launch.as_ref().filter(|l| !l.shell) else { return Ok(()) };
+    let Some(value) = launch.option("cluster-announce-ip") else { return Ok(()) };
+    let listed = |name: &str| {
+        let env = container["env"].as_array();
+        env.into_iter().flatten().any(|v| v["name"] == name)
+            || ["POD_IP", "POD_NAME", "POD_NAMESPACE"].contains(&name)
+            || container["envFrom"].as_array().is_some_and(|l| !l.is_empty())
+    };
+    let variable = value.strip_prefix("$(").and_then(|v| v.strip_suffix(')'));
+    let valid = value.is_empty()
+        || value.parse::<IpAddr>().is_ok()
+        || variable.is_some_and(|name| name != "POD_NAME" && listed(name));
+    if valid { Ok(()) } else { Err(Denial::Announce { container: server.name.clone(), value }) }
 }
 
 /// What a container starts, with the variables whose values its spec shows.
@@ -165,6 +185,24 @@ mod tests {
         assert!(found(&none).unwrap_err().contains("no container starts redis-server"));
         let plain = json!([{"name": "a", "image": "redis:8"}]);
         assert!(found(&plain).unwrap_err().contains("--cluster-enabled yes"));
+    }
+
+    #[rstest]
+    #[case("10.0.0.1", true)]
+    #[case("$(POD_IP)", true)]
+    #[case("$(MY_IP)", true)]
+    #[case("$(OTHER)", false)]
+    #[case("$(hostname -i)", false)]
+    #[case("$(POD_NAME)", false)]
+    #[case("cache-0.cache.shop.svc.cluster.local", false)]
+    fn an_announced_name_is_refused(#[case] value: &str, #[case] valid: bool) {
+        let container = json!({
+            "name": "redis", "image": "redis:8",
+            "command": ["redis-server", "/c.conf", "--cluster-announce-ip", value],
+            "env": [{"name": "MY_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
+        });
+        let server = server(std::slice::from_ref(&container), &Knobs::default()).unwrap();
+        assert_eq!(check_announce(&container, &server).is_ok(), valid);
     }
 
     #[rstest]

@@ -113,6 +113,17 @@ pub enum Denial {
         /// Its name.
         container: String,
     },
+    /// The address that it is to announce is none.
+    #[error(
+        "container {container} announces {value:?} as its address, and the engines know IP \
+         addresses only: use --cluster-announce-ip $(POD_IP), for which Mooring sets the variable"
+    )]
+    Announce {
+        /// Its name.
+        container: String,
+        /// What it would announce.
+        value: String,
+    },
     /// One claim for all pods.
     #[error(
         "the claim {claim} is mounted at {path} by all pods, and each member needs a nodes.conf \

@@ -141,27 +141,22 @@ impl Injection<'_> {
         format!("{}{pointer}", self.base)
     }
 
+    /// Ours alone: what a copy or an older version left there is overwritten.
     fn metadata(&mut self, server: &Server, shard: Option<u32>) {
         let status = json!({"version": VERSION, "container": server.name}).to_string();
-        let labels = [
-            (names::NAME, Some(self.set.to_owned())),
-            (names::SHARD, shard.map(|s| s.to_string())),
+        let name = Some(self.set.to_owned()).filter(|name| name.len() <= LABEL);
+        let entries = [
+            ("labels", names::NAME, name),
+            ("labels", names::SHARD, shard.map(|s| s.to_string())),
+            ("annotations", names::VERSION, Some(VERSION.to_owned())),
+            ("annotations", names::STATUS, Some(status)),
         ];
-        let annotations = [(names::VERSION, VERSION.to_owned()), (names::STATUS, status)];
-        for (key, value) in labels {
-            if let Some(value) = value.filter(|v| v.len() <= LABEL) {
-                self.set_missing(&format!("/metadata/labels/{}", token(key)), json!(value));
+        for (map, key, value) in entries {
+            let pointer = self.at(&format!("/metadata/{map}/{}", token(key)));
+            let wrong = |value: &String| self.edit.at(&pointer).is_none_or(|v| v != value.as_str());
+            if let Some(value) = value.filter(wrong) {
+                self.edit.set(&pointer, json!(value));
             }
-        }
-        for (key, value) in annotations {
-            self.set_missing(&format!("/metadata/annotations/{}", token(key)), json!(value));
-        }
-    }
-
-    fn set_missing(&mut self, pointer: &str, value: Value) {
-        let pointer = self.at(pointer);
-        if self.edit.at(&pointer).is_none() {
-            self.edit.set(&pointer, value);
         }
     }
 

@@ -92,6 +92,10 @@ fn check_shape(
     let pods = set["spec"]["replicas"].as_u64().unwrap_or(1);
     let pods = u32::try_from(pods).unwrap_or(u32::MAX);
     if let Some(plan) = plan {
+        // Numbers that do not fit together are a mistake, whatever the cluster began with.
+        if knobs.replicas_per_shard.is_some_and(|asked| asked != plan.replicas_per_shard) {
+            Shape::of(pods, knobs.replicas_per_shard)?;
+        }
         if pods > 0 && pods < plan.pods() {
             warnings.push(format!(
                 "spec.replicas is {pods}, and the cluster began with {}: the slots of masters \
@@ -125,6 +129,8 @@ fn check_server(set: &Value, knobs: &Knobs, warnings: &mut Vec<String>) -> Resul
         spec["containers"].as_array().ok_or(Denial::Malformed("spec.template.spec.containers"))?;
     let server = find::server(containers, knobs)?;
     let container = &containers[server.index];
+    find::check_announce(container, &server)?;
+    check_stopping(set, warnings);
     let dir = find::dir(container, &server, knobs);
     let mount = find::mount_of(container, &dir.path);
     let name = mount.map_or("", |m| m["name"].as_str().unwrap_or_default());
@@ -158,6 +164,24 @@ fn check_server(set: &Value, knobs: &Knobs, warnings: &mut Vec<String>) -> Resul
         ));
     }
     Ok(())
+}
+
+/// Says where a stop would be too short, or takes too many at once.
+fn check_stopping(set: &Value, warnings: &mut Vec<String>) {
+    let grace = set["spec"]["template"]["spec"]["terminationGracePeriodSeconds"].as_u64();
+    if let Some(grace) = grace.filter(|g| *g < 15) {
+        warnings.push(format!(
+            "terminationGracePeriodSeconds is {grace}: a master needs time to hand over and to \
+             save; 30 or more is usual"
+        ));
+    }
+    let at_once = &set["spec"]["updateStrategy"]["rollingUpdate"]["maxUnavailable"];
+    if !at_once.is_null() && *at_once != 1 {
+        warnings.push(format!(
+            "updateStrategy.rollingUpdate.maxUnavailable is {at_once}: a master and its replica \
+             may be stopped at the same time; 1 is safe"
+        ));
+    }
 }
 
 /// Copies settings to the template where they are missing, so that owners who write the template

@@ -7,16 +7,20 @@ use crate::admission::find;
 use crate::names;
 
 /// Puts the init container last, or brings one that is there up to date: another mutator may have
-/// added variables, mounts or init containers since.
+/// added variables, mounts or init containers since, or the pod is a copy from a backup, with what
+/// an older version injected.
 pub(super) fn inject(injection: &mut Injection<'_>, container: &str) {
     let list = injection.at("/spec/initContainers");
     let place = injection.edit.list(&list).iter().position(|c| c["name"] == names::STEP);
+    let Some(step) = build(injection, container) else { return };
     let Some(place) = place else {
-        if let Some(step) = build(injection, container) {
-            injection.edit.push(&list, step);
-        }
-        return;
+        return injection.edit.push(&list, step);
     };
+    if !is_current(&injection.edit.list(&list)[place], &step) {
+        injection.edit.test(&format!("{list}/{place}/name"));
+        injection.edit.take(&list, place);
+        return injection.edit.push(&list, step);
+    }
     let ours = format!("{list}/{place}");
     for (key, items) in [
         ("env", copied_env(injection, container)),
@@ -38,6 +42,18 @@ pub(super) fn inject(injection: &mut Injection<'_>, container: &str) {
             injection.edit.push(&list, step);
         }
     }
+}
+
+/// Whether what is there was made by the same version for the same container: what others have
+/// added since does not matter.
+fn is_current(there: &Value, step: &Value) -> bool {
+    let own = |container: &Value| -> Vec<Value> {
+        let env = container["env"].as_array().into_iter().flatten();
+        let is_own = |v: &&Value| v["name"].as_str().is_some_and(|n| n.starts_with("MOORING_"));
+        env.filter(is_own).cloned().collect()
+    };
+    ["image", "command", "args"].iter().all(|key| there[key] == step[key])
+        && own(there) == own(step)
 }
 
 /// Whether an init container after ours may still write to a volume of the server's.

@@ -18,6 +18,9 @@ pub(crate) fn run() -> Result<(), String> {
     let mut settings = Settings::from_env()?;
     install()?;
     let config = settings.container.server_config();
+    for warning in config.iter().flat_map(|c| &c.warnings) {
+        println!("mooring: {warning}");
+    }
     let token = std::fs::read_to_string(settings::TOKEN)
         .map_err(|e| format!("the pod's token can not be read ({}): {e}", settings::TOKEN))?;
     let shell = Shell {

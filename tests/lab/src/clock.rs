@@ -1,7 +1,7 @@
 //! The one clock: wall time that never jumps within a process.
 
 use std::sync::LazyLock;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::timeline::At;
 
@@ -14,6 +14,11 @@ static START: LazyLock<(Instant, u128)> = LazyLock::new(|| {
 pub fn now() -> At {
     let (start, wall) = *START;
     At(u64::try_from(wall + start.elapsed().as_micros()).unwrap_or(u64::MAX))
+}
+
+/// How long ago that was.
+pub fn elapsed(since: At) -> Duration {
+    Duration::from_micros(now().0.saturating_sub(since.0))
 }
 
 /// Microseconds as seconds.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -136,15 +137,27 @@ impl Ground {
     /// When a pod's server process started.
     pub fn started(&self, namespace: &str, pod: &Pod) -> Option<At> {
         match self.instance {
-            Some(_) => starts::of_process(pod.container_id.as_deref()?),
+            Some(_) => {
+                let id = pod.container_id.as_deref()?;
+                let log = self.runtime_log().unwrap_or_default();
+                starts::of_runtime(&log, id).or_else(|| starts::of_process(id))
+            }
             None => starts::of_log(&self.kubectl, namespace, pod),
         }
+    }
+
+    /// What the test Kubernetes' containerd has logged.
+    fn runtime_log(&self) -> Result<String> {
+        let instance = self.instance.as_deref().context("not on a test Kubernetes")?;
+        let kubeconfig = self.script("tests/kube/exec", &[instance, "printenv", "KUBECONFIG"])?;
+        let state = Path::new(kubeconfig.trim()).parent().context("no directory")?;
+        Ok(fs::read_to_string(state.join("log/containerd.log"))?)
     }
 
     /// How that time is known, in a row's words.
     pub fn clock_of_starts(&self) -> &'static str {
         match self.instance {
-            Some(_) => "process start times, 10 ms",
+            Some(_) => "container start times",
             None => "first log lines, nodes' clocks",
         }
     }

@@ -95,6 +95,11 @@ impl Report {
         self.add(id, what, value as f64, "", rule);
     }
 
+    /// A figure that was added before.
+    pub fn value(&self, id: &str) -> Option<f64> {
+        self.rows.iter().rfind(|row| row.id == id).map(|row| row.value)
+    }
+
     /// The rows of correctness that do not hold.
     pub fn failures(&self) -> Vec<&str> {
         let failed = |row: &&Row| !row.holds && !matches!(row.rule, Rule::Within(_));
@@ -179,6 +184,7 @@ mod tests {
         assert!(report.table().contains("missed"));
         report.count("gone", "lost", 1, Rule::Exactly(0.0));
         assert_eq!(report.failures(), ["gone"]);
+        assert_eq!((report.value("slow"), report.value("none")), (Some(4.0), None));
         let json: Value = serde_json::to_value(&report).unwrap();
         assert_eq!(json["rows"][0]["holds"], false);
         assert_eq!(json["rows"][3]["bound"], Value::Null);

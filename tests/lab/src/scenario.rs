@@ -15,6 +15,10 @@ use crate::wire::Status;
 /// After this a set that has not recovered is called broken.
 pub const LIMIT: Duration = Duration::from_secs(90);
 
+/// For so long after a command nothing else is asked of the cluster: no set recovers sooner and has
+/// been calm, too.
+const QUIET: Duration = Duration::from_secs(8);
+
 /// How a set came up, or came back.
 #[derive(Clone, Debug, Default)]
 pub struct Recovery {
@@ -45,6 +49,7 @@ pub struct Recovery {
 pub fn form(set: &Set<'_>, probe: &Probe<'_>) -> Result<Recovery> {
     let watch = set.watch()?;
     let begin = set.apply()?;
+    std::thread::sleep(QUIET.saturating_sub(clock::elapsed(begin)));
     let status = probe.wait(begin, LIMIT)?;
     judge(set, probe, begin, &status, &BTreeMap::new(), |begin| {
         let all = set.replicas as usize;
@@ -62,8 +67,10 @@ pub fn lose(set: &Set<'_>, probe: &Probe<'_>, pod: Option<&str>, how: How) -> Re
         Some(pod) => set.delete_one(pod, how)?,
         None => set.delete_all(how)?,
     };
-    let status = probe.wait(begin, LIMIT)?;
     delete.wait().context("kubectl delete")?;
+    // The client keeps its own times. Asking it is work for the machine, which is under test.
+    std::thread::sleep(QUIET.saturating_sub(clock::elapsed(begin)));
+    let status = probe.wait(begin, LIMIT)?;
     judge(set, probe, begin, &status, &before, |begin| {
         let lost = |now: &Pod| pod.is_none_or(|pod| pod == now.name);
         let back = |now: &Pod| {
@@ -92,8 +99,7 @@ pub fn floor(set: &Set<'_>, how: How) -> Result<f64> {
 pub fn control(set: &Set<'_>, probe: &Probe<'_>, watched: Duration) -> Result<bool> {
     let begin = clock::now();
     set.delete_all(How::Graceful)?.wait().context("kubectl delete")?;
-    let rest = watched.saturating_sub(Duration::from_micros(clock::now().0 - begin.0));
-    std::thread::sleep(rest);
+    std::thread::sleep(watched.saturating_sub(clock::elapsed(begin)));
     Ok(probe.status(begin)?.recovered(micros(CALM)))
 }
 

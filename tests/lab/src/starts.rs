@@ -1,8 +1,10 @@
-//! When a pod's server process started.
+//! When a pod's server started.
 //!
-//! Guarantees: [`of_process`] reads the process's own start time (10 ms) where the node's processes
-//! are this machine's; elsewhere [`of_log`] takes the time at which the node's runtime read the first
-//! line of the container's log, or the API's start time of the container (1 s).
+//! Guarantees: where the node is this machine, [`of_runtime`] reads the time at which its containerd
+//! had started the container, to the microsecond; the API rounds it to seconds. Where that is not to
+//! be had, [`of_process`] takes the start of the container's first process: earlier by what runc needs
+//! to set up the container. On other machines [`of_log`] takes the time at which the node's runtime
+//! read the first line of the container's log, or the API's start time.
 
 use std::fs;
 
@@ -13,6 +15,14 @@ use crate::timeline::At;
 
 /// Ticks of /proc/PID/stat in a second: USER_HZ, 100 on every architecture that Linux has left.
 const TICKS: u64 = 100;
+
+/// When containerd had started the container, by its log.
+pub fn of_runtime(log: &str, container_id: &str) -> Option<At> {
+    let said = format!("StartContainer for \\\"{container_id}\\\" returns successfully");
+    let line = log.lines().rfind(|line| line.contains(&said))?;
+    let (time, _) = line.strip_prefix("time=\"")?.split_once('"')?;
+    clock::parse_rfc3339(time)
+}
 
 /// When the container's first process started, if it runs on this machine.
 pub fn of_process(container_id: &str) -> Option<At> {
@@ -56,6 +66,16 @@ fn seconds(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_runtime_says_when() {
+        let log = r#"
+time="1970-01-01T00:00:01.5Z" level=info msg="StartContainer for \"abc\""
+time="1970-01-01T00:00:02.25Z" level=info msg="StartContainer for \"abc\" returns successfully"
+"#;
+        assert_eq!(of_runtime(log, "abc"), Some(At(2_250_000)));
+        assert_eq!(of_runtime(log, "abcd"), None);
+    }
 
     #[test]
     fn fields_are_counted_after_the_name() {

@@ -20,7 +20,7 @@ use crate::timeline::{Ack, At, Gaps, Timeline};
 use crate::wire::{Slot, Status, Sweep, Verified};
 
 /// How often the Service's name is asked while something fails, and else.
-const RESOLVE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+const RESOLVE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(1));
 const CHUNK: usize = 250;
 const ORDINARY: Duration = Duration::from_millis(50);
 const VERIFY_ATTEMPTS: u32 = 5;
@@ -225,7 +225,7 @@ impl Judge {
                 }
                 _ => {
                     self.ordinary.borrow_mut().fail(clock::now());
-                    sleep(Duration::from_millis(200)).await;
+                    sleep(Duration::from_millis(400)).await;
                 }
             }
         }

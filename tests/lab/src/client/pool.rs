@@ -21,7 +21,8 @@ use crate::timeline::At;
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(300);
 /// Longer than a busy machine needs, shorter than any recovery.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
-const RECONNECT: Duration = Duration::from_millis(25);
+/// A server accepts connections about 2 s before it takes writes: this costs no time of a recovery.
+const RECONNECT: Duration = Duration::from_millis(100);
 /// A node that nobody names any more is given up after this long without a connection.
 const GIVE_UP: u64 = 3_000_000;
 

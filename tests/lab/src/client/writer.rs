@@ -2,7 +2,7 @@
 //!
 //! Guarantees: an attempt asks the slot's last known owner first, and if that fails one other node,
 //! in turn; it follows redirects. So as soon as the owner takes writes, or anybody knows the owner,
-//! the next attempt succeeds: the error of a measured recovery is one [`TICK`] plus the answer's way.
+//! the next attempt succeeds: the error of a measured recovery is one [`TROUBLED`] plus the answer's way.
 
 use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
@@ -18,6 +18,8 @@ use crate::timeline::Timeline;
 
 /// Between two writes of one slot.
 pub(super) const TICK: Duration = Duration::from_millis(20);
+/// The same after a failure: a recovering machine has better things to do.
+const TROUBLED: Duration = Duration::from_millis(30);
 const REDIRECTS: usize = 3;
 
 /// A slot that is written.
@@ -50,15 +52,21 @@ impl Probe {
         let mut owner: Option<SocketAddr> = None;
         let mut turn = usize::from(self.slot);
         for n in 1u64.. {
-            let next = Instant::now() + TICK;
+            let begin = Instant::now();
             while paused.get() {
                 tokio::time::sleep(TICK).await;
             }
-            match self.attempt(n, &pool, &mut owner, &mut turn).await {
-                Ok(()) => self.timeline.borrow_mut().acknowledge(n, clock::now()),
-                Err(_) => self.timeline.borrow_mut().fail(clock::now()),
-            }
-            sleep_until(next).await;
+            let pause = match self.attempt(n, &pool, &mut owner, &mut turn).await {
+                Ok(()) => {
+                    self.timeline.borrow_mut().acknowledge(n, clock::now());
+                    TICK
+                }
+                Err(_) => {
+                    self.timeline.borrow_mut().fail(clock::now());
+                    TROUBLED
+                }
+            };
+            sleep_until(begin + pause).await;
         }
     }
 

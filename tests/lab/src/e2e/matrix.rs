@@ -1,5 +1,7 @@
 //! The main line, for every engine and both orders: form, lose all pods, lose one.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, bail};
 
 use super::{Case, must_recover, on_set};
@@ -7,10 +9,10 @@ use crate::ground::{Engine, Ground};
 use crate::probe::Probe;
 use crate::report::{Report, Rule};
 use crate::scenario::{self, Recovery};
-use crate::set::{How, Policy, Set};
+use crate::set::{How, Kind, Policy, Set};
 
 pub(super) fn cases() -> Vec<Case> {
-    let mut cases = Vec::new();
+    let mut cases = vec![Case { name: "floor".to_owned(), run: Box::new(floor) }];
     for engine in Engine::ALL {
         for policy in [Policy::Parallel, Policy::OrderedReady] {
             let name = format!("line::{}::{}", engine.key(), policy.name());
@@ -39,7 +41,7 @@ fn line(ground: &Ground, report: &mut Report, engine: Engine, policy: Policy) ->
             bail!("{} of 16384 slots take no writes after formation", sweep.failed);
         }
         let mut losses = vec![(None, How::Graceful, "outage")];
-        if policy == Policy::Parallel {
+        if policy == Policy::Parallel || engine == Engine::Redis70 {
             losses.push((None, How::Forced, "outage-forced"));
         }
         let master = set.a_master()?;
@@ -52,9 +54,40 @@ fn line(ground: &Ground, report: &mut Report, engine: Engine, policy: Policy) ->
                 bail!("{what}: {} of {lost_pods} pods have another address", recovery.moved);
             }
             row(report, &id, what, &recovery);
+            let floor = report.value(&floor_id(policy, how)).filter(|_| pod.is_none());
+            if let Some(floor) = floor {
+                let row = format!("{id}.{what}.minus-floor.seconds");
+                let above = recovery.seconds - floor;
+                report.seconds(&row, "  more than the floor", above, Rule::Within(3.5));
+            }
         }
         Ok(())
     })
+}
+
+/// How fast the same six pods are back with an init container that does nothing and no cluster.
+fn floor(ground: &Ground, report: &mut Report) -> Result<()> {
+    for policy in [Policy::Parallel, Policy::OrderedReady] {
+        let namespace = format!("e2e-floor-{}", policy.name().to_lowercase());
+        let set = Set::new(ground, &namespace, Engine::Redis70, policy).of_kind(Kind::Floor);
+        on_set(&set, |set| {
+            set.apply()?;
+            set.wait_ready(Duration::from_secs(120))?;
+            for how in [How::Graceful, How::Forced] {
+                let seconds = scenario::floor(set, how)?;
+                let what = format!("floor: six plain pods, {}, {how:?}", policy.name());
+                report.seconds(&floor_id(policy, how), &what, seconds, Rule::Told);
+            }
+            Ok(())
+        })?;
+        // The next one is measured without the rest of this one.
+        set.clear()?;
+    }
+    Ok(())
+}
+
+fn floor_id(policy: Policy, how: How) -> String {
+    format!("floor.{}.{}.seconds", policy.name(), format!("{how:?}")).to_lowercase()
 }
 
 fn row(report: &mut Report, id: &str, what: &str, recovery: &Recovery) {

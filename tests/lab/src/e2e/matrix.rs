@@ -87,7 +87,7 @@ fn floor(ground: &Ground, report: &mut Report) -> Result<()> {
 }
 
 fn floor_id(policy: Policy, how: How) -> String {
-    format!("floor.{}.{}.seconds", policy.name(), format!("{how:?}")).to_lowercase()
+    format!("floor.{}.{how:?}.seconds", policy.name()).to_lowercase()
 }
 
 fn row(report: &mut Report, id: &str, what: &str, recovery: &Recovery) {

@@ -97,11 +97,12 @@ impl Registry {
         };
         // Only a list that is newer than the write may hide an entry.
         let pods = self.pods_of(&set, namespace, set_name).await?;
-        info!(
-            namespace, set = set_name, pod = who.pod, node_id = ?node_id, ips = ?body.ips,
-            blank, past = reasons.len(), step = body.step, "Registered"
-        );
         let view = self.view_of(&who, ordinal, &set, &written, pods, reasons, before);
+        info!(
+            namespace, set = set_name, pod = who.pod, node_id = node_id.map(|id| id.to_string()), ips = ?body.ips,
+            blank, past = view.past.len(),
+            predecessor_ended = view.predecessor_ended, step = body.step, "Registered"
+        );
         self.tidy_later(namespace, set_name, written);
         Ok(view)
     }

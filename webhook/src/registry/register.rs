@@ -1,12 +1,13 @@
 //! Registering, viewing and reporting.
 //!
-//! Reads in parallel, the write, and the list of pods after it: three round trips to the API
+//! Reads in parallel, the write, and the pods as they are after it: three round trips to the API
 //! server, one more for a blank disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cluster::id::{NodeId, Ordinal};
 use cluster::protocol::{Disk, Member, Pod as PodSeen, Register, Report, View};
+use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
@@ -43,7 +44,7 @@ impl Registry {
         let living = async {
             let set = sets.get_opt(set_name).await?;
             let pods = match &set {
-                Some(set) if blank => self.pods_of(set, namespace, set_name).await?,
+                Some(set) if blank => self.pods_of(set, None, namespace, set_name).await?,
                 _ => BTreeMap::new(),
             };
             Ok::<_, Fault>((set, pods))
@@ -95,8 +96,8 @@ impl Registry {
             }
             other => other?,
         };
-        // Only a list that is newer than the write may hide an entry.
-        let pods = self.pods_of(&set, namespace, set_name).await?;
+        // Only what is read after the write may hide an entry.
+        let pods = self.pods_of(&set, Some(&written), namespace, set_name).await?;
         let view = self.view_of(&who, ordinal, &set, &written, pods, reasons, before);
         info!(
             namespace, set = set_name, pod = who.pod, node_id = node_id.map(|id| id.to_string()), ips = ?body.ips,
@@ -119,7 +120,7 @@ impl Registry {
         );
         let set = set?.ok_or_else(|| no_set(set_name))?;
         let record = record?.ok_or_else(|| no_record(set_name))?;
-        let pods = self.pods_of(&set, namespace, set_name).await?;
+        let pods = self.pods_of(&set, Some(&record), namespace, set_name).await?;
         if pods.get(&who.pod).is_none_or(|p| p.uid != who.uid) {
             return Err(Fault::Credential(format!("pod {} is gone", who.pod)));
         }
@@ -206,21 +207,34 @@ impl Registry {
         }
         let api: Api<PersistentVolumeClaim> =
             Api::namespaced(self.store().client().clone(), namespace);
-        let list = api.list(&ListParams::default()).await?;
+        // From the cache: a claim that tells of a past is older than the pod that asks.
+        let list = api.list(&ListParams::default().match_any()).await?;
         Ok(list.items.into_iter().filter_map(claim).collect())
     }
 
-    /// The pods of a set by the API server's present knowledge.
+    /// The pods of a set by the API server's present knowledge. Asked for one by one: a consistent
+    /// list waits for the API server's cache to catch up, which takes up to 100 ms right after
+    /// a write, and that is when it is needed here.
     async fn pods_of(
         &self,
         set: &StatefulSet,
+        record: Option<&ClusterRecord>,
         namespace: &str,
         name: &str,
     ) -> Result<BTreeMap<String, PodSeen>, Fault> {
-        let selector = set.spec.as_ref().map(|s| selector(&s.selector)).unwrap_or_default();
-        let params = ListParams::default().labels(&selector);
-        let list = self.store().pods(namespace).list(&params).await?;
-        Ok(list.items.iter().filter_map(|pod| seen(pod, name)).collect())
+        let api = self.store().pods(namespace);
+        let names = pod_names(set, record, name);
+        if names.len() > ONE_BY_ONE {
+            let selector = set.spec.as_ref().map(|s| selector(&s.selector)).unwrap_or_default();
+            let list = api.list(&ListParams::default().labels(&selector)).await?;
+            return Ok(list.items.iter().filter_map(|pod| seen(pod, name)).collect());
+        }
+        let asked = stream::iter(names).map(|pod| {
+            let api = api.clone();
+            async move { api.get_opt(&pod).await }
+        });
+        let found: Vec<Option<Pod>> = asked.buffer_unordered(AT_ONCE).try_collect().await?;
+        Ok(found.iter().flatten().filter_map(|pod| seen(pod, name)).collect())
     }
 
     #[expect(clippy::too_many_arguments, reason = "each is a part of the view")]
@@ -333,6 +347,21 @@ fn replicas(set: &StatefulSet) -> u32 {
     u32::try_from(replicas).unwrap_or(0)
 }
 
+/// The names that pods of a set may have: those that its controller makes now, those of the plan,
+/// and those that have registered.
+fn pod_names(set: &StatefulSet, record: Option<&ClusterRecord>, name: &str) -> BTreeSet<String> {
+    let start = set.spec.as_ref().and_then(|s| s.ordinals.as_ref()?.start).unwrap_or(0);
+    let start = u32::try_from(start).unwrap_or(0);
+    let there = set.status.as_ref().map_or(0, |s| u32::try_from(s.replicas).unwrap_or(0));
+    let count = replicas(set).max(there).min(10_000);
+    let plan = record.iter().flat_map(|r| r.spec.plan.ordinals().take(10_000));
+    let ordinals = (start..start.saturating_add(count)).chain(plan.map(|o| o.0));
+    let members = record.iter().flat_map(|r| &r.status).flat_map(|s| s.members.keys());
+    // A record that somebody has edited must not send us elsewhere.
+    let members = members.filter(|pod| Ordinal::of_pod(pod, name).is_some()).cloned();
+    ordinals.map(|ordinal| format!("{name}-{ordinal}")).chain(members).collect()
+}
+
 fn no_set(set: &str) -> Fault {
     Fault::Refused(format!("there is no StatefulSet {set}"))
 }
@@ -341,6 +370,9 @@ fn no_record(set: &str) -> Fault {
     Fault::Unavailable(format!("there is no ClusterRecord {set} yet: register first"))
 }
 
+/// More pods than this are listed.
+const ONE_BY_ONE: usize = 64;
+const AT_ONCE: usize = 16;
 const GONE: &str = "the record was deleted meanwhile";
 
 #[cfg(test)]
@@ -355,6 +387,22 @@ mod tests {
     fn register(disk: Disk) -> Register {
         let ports = cluster::net::Ports::plain(6379);
         Register { step: "1".to_owned(), ips: Vec::new(), ports, disk }
+    }
+
+    #[test]
+    fn all_names_that_a_pod_may_have_are_asked_for() {
+        let plan = Plan { salt: "s".into(), shards: 3, replicas_per_shard: 0, generation: 1 };
+        let mut record = ClusterRecord::new("c", Spec { plan });
+        let members = [("c-7".to_owned(), json!({}))].into();
+        record.status = Some(super::super::record::Status { members, ..Default::default() });
+        let set: StatefulSet = serde_json::from_value(json!({
+            "spec": {"replicas": 1, "ordinals": {"start": 4}, "serviceName": "c",
+                "selector": {}, "template": {}},
+            "status": {"replicas": 2},
+        }))
+        .unwrap();
+        let names: Vec<_> = pod_names(&set, Some(&record), "c").into_iter().collect();
+        assert_eq!(names, ["c-0", "c-1", "c-2", "c-4", "c-5", "c-7"]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum_server::Handle;
+use axum_server::accept::{TcpConfigAcceptor, TcpSocketConfig};
 use clap::Args;
 use k8s_openapi::api::core::v1::Service;
 use kube::{Api, Client};
@@ -81,7 +82,11 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let app = http::serving(mutator, registry::http::routes(registry.clone()), draining.clone());
     let handle = Handle::new();
     let server = axum_server::from_tcp_rustls(listen(options.port)?, certificates.tls())?
-        .map(|acceptor| acceptor.handshake_timeout(HANDSHAKE))
+        .map(|acceptor| {
+            // Answers go out at once, also where they take more than one packet.
+            let sockets = TcpConfigAcceptor::new(TcpSocketConfig::new().nodelay(true));
+            acceptor.handshake_timeout(HANDSHAKE).acceptor(sockets)
+        })
         .handle(handle.clone());
     let serving = tokio::spawn(server.serve(app.into_make_service()));
     info!(port = options.port, version = env!("CARGO_PKG_VERSION"), "Serving");

@@ -107,6 +107,15 @@ fn build(ground: &mut Ground, engines: &[Engine], tell: &Teller) -> Result<Vec<S
 fn cargo(ground: &Ground, args: &[&str]) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(&ground.root).env("RUSTFLAGS", "-C target-feature=+crt-static");
+    // What cargo set for this driver: build scripts look at it, and would build anew.
+    for (name, _) in env::vars_os() {
+        if name
+            .to_str()
+            .is_some_and(|n| n.starts_with("CARGO_PKG_") || n.starts_with("CARGO_MANIFEST_"))
+        {
+            command.env_remove(name);
+        }
+    }
     command.args(["build", "--target", &triple()]).args(args);
     command
 }

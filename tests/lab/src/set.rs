@@ -247,6 +247,17 @@ impl<'a> Set<'a> {
         Ok(())
     }
 
+    /// The same, with all pods gone at once.
+    pub fn vanish(&self) -> Result<()> {
+        let kubectl = &self.ground.kubectl;
+        let of_it = ["-n", self.namespace.as_str()];
+        kubectl
+            .run(&[&["delete", "statefulset", NAME, "--cascade=orphan"], &of_it[..]].concat())?;
+        let pods = ["delete", "pod", "-l", SELECTOR];
+        kubectl.run(&[&pods, &of_it[..], How::Forced.flags()].concat())?;
+        self.remove()
+    }
+
     /// Removes what an earlier run may have left, and waits for it.
     pub fn clear(&self) -> Result<()> {
         let args = ["delete", "namespace", &self.namespace, "--ignore-not-found"];

@@ -19,7 +19,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::id::NodeId;
 use crate::net::{Address, Ports};
 use crate::nodes::{Flag, Format, Node, NodesConf};
-use crate::protocol::{Disk, Register, Report, View};
+use crate::protocol::{Disk, Mark, Proposal, Register, Report, View};
 use crate::server::ServerConfig;
 use decide::{Decision, Knowledge};
 
@@ -40,6 +40,20 @@ pub struct Setup {
     pub config: Result<ServerConfig, String>,
     /// How a first file is written: by the engine's version where it is known.
     pub format: Format,
+    /// Whether the first starter after an outage may be kept from taking writes.
+    pub hold_back: HoldBack,
+}
+
+/// Whether the first starter after an outage may be kept from taking writes until it has met
+/// others. Its `cluster_state` is `fail` until then: where readiness asks for `ok` and the pods
+/// come one after the other, the next one would never come.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum HoldBack {
+    /// It may.
+    Allowed,
+    /// It may not.
+    #[default]
+    Forbidden,
 }
 
 /// Something that was found out.
@@ -47,6 +61,23 @@ pub struct Setup {
 pub enum Fact {
     /// What [`Action::ReadDisk`] found.
     Disk(DiskSeen),
+    /// What the server at an address said to an [`Action::Inspect`].
+    Inspected {
+        /// The address that was asked.
+        at: SocketAddr,
+        /// What came back.
+        answer: Inspected,
+    },
+    /// How [`Action::Force`] ended: only whether the command was taken, never whether the replica
+    /// was elected.
+    Forced {
+        /// The address that was asked.
+        at: SocketAddr,
+        /// What came back.
+        result: Result<(), String>,
+    },
+    /// The registry's answer to [`Action::Propose`]: the view afterwards, or why not.
+    Proposed(Result<Box<View>, String>),
     /// Who answered an [`Action::Probe`].
     Probed {
         /// The address that was asked.
@@ -78,6 +109,42 @@ pub struct DiskSeen {
     pub nodes_conf: Option<Vec<u8>>,
     /// Whether there are data files that are not empty.
     pub data: bool,
+    /// The birth mark beside nodes.conf.
+    pub mark: Option<Mark>,
+}
+
+/// What came of asking a server about itself and its cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Inspected {
+    /// Nobody answers there.
+    Nobody,
+    /// Somebody who does not say: another password, still loading.
+    Unclear,
+    /// A node.
+    Node(Box<Inspection>),
+}
+
+/// What a running server says of itself and its cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Inspection {
+    /// Its CLUSTER NODES.
+    pub nodes: NodesConf,
+    /// Its replication offset (INFO replication: `slave_repl_offset`, a master's
+    /// `master_repl_offset`).
+    pub offset: u64,
+    /// A replica: whether the link to its master is up. A master: `None`.
+    pub link: Option<Link>,
+    /// Whether it holds any keys.
+    pub keys: bool,
+}
+
+/// A replica's link to its master.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Link {
+    /// It is up: somebody answers at the master's address.
+    Up,
+    /// It is down.
+    Down,
 }
 
 /// Who is behind an address.
@@ -94,6 +161,18 @@ pub enum Answer {
 /// Something to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
+    /// Send `CLUSTER FAILOVER FORCE` to the server at this address, once it has named this id.
+    Force {
+        /// Where it is.
+        at: SocketAddr,
+        /// Who it has to be.
+        id: NodeId,
+    },
+    /// Ask the server behind an address what it and its cluster are, within 300 ms: CLUSTER NODES,
+    /// INFO replication, and whether it holds keys.
+    Inspect(SocketAddr),
+    /// Ask the registry for a change of the record.
+    Propose(Proposal),
     /// Ask the server behind an address for its node id, within 300 ms.
     Probe(SocketAddr),
     /// Read nodes.conf and look for data files.
@@ -110,8 +189,13 @@ pub enum Action {
     /// once the server runs: nobody waits for it now.
     Start(Option<Report>),
     /// Replace nodes.conf by this text: temporary file, fsync, rename; the old one is kept as
-    /// `.bak`.
-    Write(String),
+    /// `.bak`. Then the birth mark beside it, in the same way.
+    Write {
+        /// The file.
+        nodes_conf: String,
+        /// The mark, where the registry was there to say whose disk this is.
+        mark: Option<Mark>,
+    },
 }
 
 /// What to do now, and when to ask again if nothing happens before.
@@ -231,6 +315,7 @@ impl Planner {
                 self.disk = DiskState::Read(Box::new(DiskRead { conf, data: seen.data }));
             }
             Fact::Probed { at, answer } => self.probed(now, at, answer),
+            Fact::Inspected { .. } | Fact::Forced { .. } | Fact::Proposed(_) => {}
             Fact::Registered(view) => self.registry = Registry::Known(view),
             Fact::RegistryFailed { why, retry } => self.registry_failed(now, why, retry),
             Fact::Reported(result) => self.reported(result),
@@ -249,7 +334,7 @@ impl Planner {
             && !ending.in_flight
             && let Some(action) = ending.queue.pop_front()
         {
-            ending.in_flight = matches!(action, Action::Report(_) | Action::Write(_));
+            ending.in_flight = matches!(action, Action::Report(_) | Action::Write { .. });
             poll.actions.push(action);
         }
         poll
@@ -318,7 +403,9 @@ impl Planner {
         if let Decision::Refuse(why) = decision {
             return self.refuse(why.clone());
         }
-        let write = decision.text().map(|text| Action::Write(text.to_owned()));
+        let write = decision
+            .text()
+            .map(|text| Action::Write { nodes_conf: text.to_owned(), mark: None });
         let must_report = matches!(decision, Decision::Bootstrap { .. });
         let (now, later) = match self.view().map(|_| decision.report()) {
             Some(report) if must_report => (Some(Action::Report(report)), None),
@@ -386,7 +473,7 @@ impl Planner {
             step: self.setup.step.clone(),
             ips: self.setup.ips.clone(),
             ports: config.ports(),
-            disk: Disk { identity: conf.and_then(NodesConf::identity), data },
+            disk: Disk { identity: conf.and_then(NodesConf::identity), data, keeps: true, mark: None },
         }));
     }
 

@@ -474,6 +474,7 @@ impl Planner {
             ips: self.setup.ips.clone(),
             ports: config.ports(),
             disk: Disk { identity: conf.and_then(NodesConf::identity), data, keeps: true, mark: None },
+            node_id: None,
         }));
     }
 

@@ -39,6 +39,11 @@ pub struct Register {
     pub ports: Ports,
     /// What was found on the disk.
     pub disk: Disk,
+    /// The id under which this member will start although its disk does not say so: the one it
+    /// had before it lost it. Said before the file is written, so that others learn where to find
+    /// it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_id: Option<NodeId>,
 }
 
 /// What a member's disk holds.
@@ -126,6 +131,9 @@ pub struct Member {
     /// What its disk held then.
     #[serde(default)]
     pub disk: Disk,
+    /// What it was when a disk of its last said so; kept while its disk says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub was: Option<Identity>,
     /// Whether it has ever written its bootstrap file: from then on a blank disk is a lost one.
     #[serde(default)]
     pub bootstrapped: bool,

@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{NodeId, Ordinal};
 use crate::plan::Plan;
-use crate::protocol::{Identity, Member, Pod, Proposal, Role, Succession};
+use crate::protocol::{
+    Disk, Identity, Mark, Member, Pod, Proposal, Register, Role, Succession,
+};
 
 /// What the registry knows when it is asked for a change.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +47,7 @@ pub enum Change {
 /// What a member was when it was last heard of: what its disk said, or, since a member that began
 /// on an empty disk has written it after that, what the plan made it.
 pub fn known_identity(plan: &Plan, set: &str, pod: &str, member: &Member) -> Option<Identity> {
-    if let Some(identity) = &member.disk.identity {
+    if let Some(identity) = member.disk.identity.as_ref().or(member.was.as_ref()) {
         return Some(identity.clone());
     }
     if !has_begun(plan, member) {
@@ -64,6 +66,76 @@ pub fn known_identity(plan: &Plan, set: &str, pod: &str, member: &Member) -> Opt
         config_epoch: plan.epoch(seat.shard),
         current_epoch: plan.current_epoch(),
     })
+}
+
+/// Who a registering member is, for its entry.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// [`Member::node_id`].
+    pub node_id: Option<NodeId>,
+    /// [`Member::disk`]: with the ids of this set, where the disk is a copy of another one's.
+    pub disk: Disk,
+    /// [`Member::was`].
+    pub was: Option<Identity>,
+}
+
+/// Where a set is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Place<'a> {
+    /// The namespace.
+    pub namespace: &'a str,
+    /// The StatefulSet's name.
+    pub name: &'a str,
+}
+
+/// The entry that a registration makes. `before` is the entry that it replaces, and `past` why
+/// the set may have a life behind it.
+///
+/// A blank disk of a member that has begun before, or of a set with a past, makes a guest: its
+/// server chooses an id of its own, and nobody may be told that the old one is found at its
+/// address until it says so itself ([`Register::node_id`]).
+pub fn entry(
+    place: Place<'_>,
+    plan: &Plan,
+    pod: &str,
+    register: &Register,
+    before: Option<&Member>,
+    past: &[String],
+) -> Entry {
+    let mut disk = register.disk.clone();
+    if let Some(mark) = &disk.mark
+        && is_copy(mark, place)
+        && let Some(identity) = &mut disk.identity
+        && !is_renamed(mark, identity.node_id, plan)
+    {
+        rename(identity, &plan.salt);
+    }
+    if let Some(identity) = &disk.identity {
+        return Entry { node_id: Some(identity.node_id), disk, was: None };
+    }
+    let was = before.and_then(|b| known_identity(plan, place.name, pod, b));
+    let declared = register.node_id.filter(|id| was.as_ref().is_some_and(|w| w.node_id == *id));
+    let begins = past.is_empty() && !disk.data && was.is_none();
+    let ordinal = Ordinal::of_pod(pod, place.name).filter(|o| plan.seat(*o).is_some());
+    let planned = ordinal.filter(|_| begins).map(|ordinal| plan.node_id(ordinal));
+    Entry { node_id: declared.or(planned), disk, was }
+}
+
+/// Whether a disk's mark says that it belongs to another set: it is a copy of that set's disk.
+pub fn is_copy(mark: &Mark, place: Place<'_>) -> bool {
+    (mark.namespace.as_str(), mark.name.as_str()) != (place.namespace, place.name)
+}
+
+/// Whether a copied disk carries its new ids already, and only its mark is still the old one.
+pub fn is_renamed(mark: &Mark, id: NodeId, plan: &Plan) -> bool {
+    mark.node_id.renamed(&plan.salt) == id
+}
+
+fn rename(identity: &mut Identity, salt: &str) {
+    identity.node_id = identity.node_id.renamed(salt);
+    if let Role::Replica { of } = &mut identity.role {
+        *of = of.renamed(salt);
+    }
 }
 
 /// Whether a member has written its bootstrap file in the plan's present generation.

@@ -48,6 +48,7 @@ fn member(ordinal: u32, n: u8) -> Member {
         pod_uid: format!("uid-{ordinal}"),
         registered_at: String::new(),
         disk: Disk::default(),
+        was: None,
         bootstrapped: true,
         generation: 1,
         server: None,

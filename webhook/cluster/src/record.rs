@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{NodeId, Ordinal};
+use crate::nodes::renamed;
 use crate::plan::Plan;
 use crate::protocol::{
     Disk, Identity, Mark, Member, Pod, Proposal, Register, Role, Succession,
@@ -128,13 +129,13 @@ pub fn is_copy(mark: &Mark, place: Place<'_>) -> bool {
 
 /// Whether a copied disk carries its new ids already, and only its mark is still the old one.
 pub fn is_renamed(mark: &Mark, id: NodeId, plan: &Plan) -> bool {
-    mark.node_id.renamed(&plan.salt) == id
+    renamed(mark.node_id, &plan.salt) == id
 }
 
 fn rename(identity: &mut Identity, salt: &str) {
-    identity.node_id = identity.node_id.renamed(salt);
+    identity.node_id = renamed(identity.node_id, salt);
     if let Role::Replica { of } = &mut identity.role {
-        *of = of.renamed(salt);
+        *of = renamed(*of, salt);
     }
 }
 

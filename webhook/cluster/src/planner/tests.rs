@@ -1,5 +1,9 @@
 use super::*;
 use crate::id::Ordinal;
+use crate::nodes::Format;
+use crate::net::Ports;
+use crate::protocol::Disk;
+use std::collections::BTreeSet;
 use crate::plan::Plan;
 use crate::protocol::{Member, Pod};
 
@@ -28,10 +32,12 @@ fn setup(text: &str) -> Setup {
     let words: Vec<_> = text.split_whitespace().map(str::to_owned).collect();
     Setup {
         step: "0.1.0".to_owned(),
+        namespace: "shop".to_owned(),
+        set: "cache".to_owned(),
         ips: vec![ip(200)],
         config: ServerConfig::read(&words, std::path::Path::new("/data"), &None)
             .map_err(|e| e.to_string()),
-        format: Format::Plain,
+        target: Target::Unknown,
         hold_back: HoldBack::Allowed,
     }
 }

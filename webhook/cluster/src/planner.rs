@@ -426,7 +426,11 @@ impl Planner {
                 peers: &self.peers(readable),
                 view: self.view(),
                 target: self.setup.target,
-                hold_back: self.setup.hold_back,
+                // Where all come at once, nobody waits for this one's readiness.
+                hold_back: match self.view() {
+                    Some(view) if view.parallel => HoldBack::Allowed,
+                    _ => self.setup.hold_back,
+                },
             })
         } else {
             let Some(decision) = self.weigh(now, &config, &conf, data, own, poll) else { return };

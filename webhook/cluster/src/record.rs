@@ -9,9 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::id::{NodeId, Ordinal};
 use crate::nodes::renamed;
 use crate::plan::Plan;
-use crate::protocol::{
-    Disk, Identity, Mark, Member, Pod, Proposal, Register, Role, Succession,
-};
+use crate::protocol::{Disk, Identity, Mark, Member, Pod, Proposal, Register, Role, Succession};
 
 /// What the registry knows when it is asked for a change.
 #[derive(Clone, Copy, Debug)]
@@ -198,7 +196,9 @@ impl Standing<'_> {
                 (has_begun(self.plan, m) && pod.running)
                     .then(|| format!("{name} has begun and runs"))
             }
-            _ if pod.running || !pod.injected => Some(format!("{name} runs and has not registered")),
+            _ if pod.running || !pod.injected => {
+                Some(format!("{name} runs and has not registered"))
+            }
             // Its step has not registered yet. With a claim it has a disk that nobody has seen.
             _ => self
                 .claims

@@ -136,7 +136,8 @@ impl Registry {
         let ordinal = Ordinal::of_pod(&who.pod, set_name)
             .ok_or_else(|| Fault::Refused(format!("pod {} has no ordinal", who.pod)))?;
         let known = record.members();
-        let reasons = reasons(&set, set_name, &record, &pods, &claims?, &known);
+        let claims = claims?;
+        let reasons = reasons(&set, set_name, &record, &pods, &claims, &known);
         let claims = claimed_pods(&set, set_name, &claims);
         Ok(self.view_of(&who, ordinal, &set, &record, pods, reasons, None, claims))
     }
@@ -188,9 +189,7 @@ impl Registry {
             };
             let reasons = reasons(&set, set_name, &written, &pods, &claims, &members);
             let before = members.get(&who.pod).cloned();
-            return Ok(
-                self.view_of(&who, ordinal, &set, &written, pods, reasons, before, claimed)
-            );
+            return Ok(self.view_of(&who, ordinal, &set, &written, pods, reasons, before, claimed));
         }
         Err(Fault::Unavailable("the record keeps changing".to_owned()))
     }
@@ -209,7 +208,8 @@ impl Registry {
         let written = match change {
             Change::Nothing => return Ok(Some(judged.clone())),
             Change::Generation(generation) => {
-                let patch = json!({"metadata": version, "spec": {"plan": {"generation": generation}}});
+                let patch =
+                    json!({"metadata": version, "spec": {"plan": {"generation": generation}}});
                 api.patch(set, &params, &Patch::Merge(patch)).await
             }
             Change::Succession(from, succession) => {
@@ -363,6 +363,10 @@ impl Registry {
             pod: who.pod.clone(),
             ordinal,
             replicas: replicas(set),
+            parallel: set
+                .spec
+                .as_ref()
+                .is_some_and(|s| s.pod_management_policy.as_deref() == Some("Parallel")),
             past,
             plan: record.spec.plan.clone(),
             before,
@@ -423,7 +427,8 @@ fn claimed_pods(set: &StatefulSet, name: &str, claims: &[Claim]) -> Option<BTree
     };
     others.all(passes).then(|| {
         let pods = claims.iter().filter_map(|claim| {
-            let pod = templates.iter().find_map(|t| claim.name.strip_prefix(t)?.strip_prefix('-'))?;
+            let pod =
+                templates.iter().find_map(|t| claim.name.strip_prefix(t)?.strip_prefix('-'))?;
             Ordinal::of_pod(pod, name).map(|_| pod.to_owned())
         });
         pods.collect()

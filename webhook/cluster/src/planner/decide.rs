@@ -99,7 +99,9 @@ pub(super) fn decide(sound: &Sound<'_>) -> Decision {
     match (sound.conf, sound.view) {
         (Some(conf), view) => resume(sound, conf, view),
         (None, Some(view)) => begin(sound, view),
-        (None, None) => Decision::Refuse("an empty disk can not be begun without the registry".into()),
+        (None, None) => {
+            Decision::Refuse("an empty disk can not be begun without the registry".into())
+        }
     }
 }
 
@@ -175,11 +177,8 @@ pub(super) fn finish(
         let _ = write!(message, "; damage found: {damage}");
     }
     let owner = conf.myself().is_some_and(|me| me.is_master() && !me.slots.is_empty());
-    if owner
-        && sound.hold_back == HoldBack::Allowed
-        && sound.view.is_some_and(is_alone)
-        && conf.hold_back()
-    {
+    let may = sound.hold_back == HoldBack::Allowed;
+    if owner && may && sound.view.is_some_and(is_alone) && conf.hold_back() {
         message += "; the first to come back takes no writes until it has met others, since one of \
                     them may know better";
     }

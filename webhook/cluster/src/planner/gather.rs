@@ -176,7 +176,11 @@ impl Planner {
     }
 
     /// Addresses behind which a peer may be that has not registered.
-    pub(super) fn candidates(&self, config: &ServerConfig, conf: &NodesConf) -> BTreeSet<SocketAddr> {
+    pub(super) fn candidates(
+        &self,
+        config: &ServerConfig,
+        conf: &NodesConf,
+    ) -> BTreeSet<SocketAddr> {
         let unknown: Vec<_> = {
             let registered = self.registered();
             conf.nodes().filter(|n| !registered.contains_key(&n.id)).collect()
@@ -214,8 +218,7 @@ impl Planner {
         config: &ServerConfig,
         conf: Option<&NodesConf>,
     ) -> BTreeSet<SocketAddr> {
-        let mut out: BTreeSet<_> =
-            self.registered().values().filter_map(Address::client).collect();
+        let mut out: BTreeSet<_> = self.registered().values().filter_map(Address::client).collect();
         let port = config.ports().client().unwrap_or(6379);
         match &self.registry {
             Registry::Known(view) => {
@@ -295,4 +298,3 @@ impl Planner {
         peers
     }
 }
-

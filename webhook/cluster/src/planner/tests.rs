@@ -1,11 +1,11 @@
 use super::*;
 use crate::id::Ordinal;
-use crate::nodes::Format;
 use crate::net::Ports;
-use crate::protocol::Disk;
-use std::collections::BTreeSet;
+use crate::nodes::Format;
 use crate::plan::Plan;
+use crate::protocol::Disk;
 use crate::protocol::{Member, Pod};
+use std::collections::BTreeSet;
 
 fn plan() -> Plan {
     Plan { salt: "salt".to_owned(), shards: 3, replicas_per_shard: 1, generation: 1 }
@@ -82,6 +82,7 @@ fn view(members: &[u32]) -> View {
         pod: name(0),
         ordinal: Ordinal(0),
         replicas: 6,
+        parallel: false,
         past: Vec::new(),
         plan: plan(),
         before: None,
@@ -164,7 +165,8 @@ fn an_empty_disk_of_a_new_set_begins_by_the_plan_and_is_recorded_before_the_serv
     let conf = written(&actions);
     assert_eq!(conf.node(plan().node_id(Ordinal(1))).unwrap().endpoint.host, "10.0.0.11");
     assert_eq!(conf.node(plan().node_id(Ordinal(3))).unwrap().endpoint.host, "");
-    let [.., Action::Write { .. }, Action::Report(report), Action::Start(None)] = &actions[..] else {
+    let [.., Action::Write { .. }, Action::Report(report), Action::Start(None)] = &actions[..]
+    else {
         panic!("{actions:?}")
     };
     assert!(report.bootstrapped);

@@ -285,6 +285,7 @@ impl Weak<'_> {
             peers: self.peers,
             view: self.view,
             target: self.target,
+            // It has no writes that somebody else could know better.
             hold_back: HoldBack::Forbidden,
         }
     }
@@ -368,9 +369,11 @@ impl Weak<'_> {
         let seen = living.iter().filter_map(|i| says(&i.nodes)).max_by_key(|o| o.1);
         if let Some((heir, epoch)) = seen {
             let all = living.iter().copied().filter(owners).count();
-            let agree = living.iter().copied().filter(owners).filter(|i| {
-                says(&i.nodes).is_some_and(|(id, e)| id == heir && e >= epoch)
-            });
+            let agree = living
+                .iter()
+                .copied()
+                .filter(owners)
+                .filter(|i| says(&i.nodes).is_some_and(|(id, e)| id == heir && e >= epoch));
             let by_vote = self.weighing.force.as_ref().is_some_and(|f| f.how == How::Vote);
             if !by_vote || agree.count() * 2 > all {
                 return Some((heir, epoch));
@@ -550,7 +553,9 @@ impl Weak<'_> {
                 }
                 Ok(_) => {}
                 Err(_) if self.patient() && others_come(view) => {
-                    return Step::Wait("the other members, whose disks may be empty too".to_owned());
+                    return Step::Wait(
+                        "the other members, whose disks may be empty too".to_owned(),
+                    );
                 }
                 Err(_) => {}
             }
@@ -572,9 +577,9 @@ impl Weak<'_> {
     fn begun_anew(&self, view: &View) -> Option<u64> {
         let own = view.members.get(&view.pod)?;
         let generation = view.plan.generation;
-        let before = self.remembered().is_none_or(|was| {
-            view.plan.ordinals().all(|o| view.plan.node_id(o) != was.node_id)
-        });
+        let before = self
+            .remembered()
+            .is_none_or(|was| view.plan.ordinals().all(|o| view.plan.node_id(o) != was.node_id));
         (generation > 1 && !record::has_begun(&view.plan, own) && before).then_some(generation)
     }
 

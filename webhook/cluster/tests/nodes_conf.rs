@@ -275,7 +275,7 @@ fn what_no_engine_should_start_with_is_refused() {
     let mut first_line = Six::of(1).text().into_bytes();
     first_line.truncate(60);
     first_line.extend([0; 100]);
-    assert_eq!(refused(&first_line), "the first line is cut off by zero bytes");
+    assert_eq!(refused(&first_line), "not one line is whole");
 
     let address = "10.1.0.2:6379@16379";
     let pair = |flags: &str, rest: &str| {
@@ -332,16 +332,6 @@ fn others_that_replicate_each_other_are_named_and_left_to_themselves() {
     // A replica of a replica is no circle: engines go on to the master themselves.
     let chain = Six::of(5).with(4, "10.1.0.4:6379@16379", "slave", "{5} 0 1 1 connected");
     assert_eq!(repaired_six(&chain.text()).damage(), []);
-}
-
-#[test]
-fn a_file_that_ends_within_a_line_is_refused() {
-    let mut cut = Six::of(1).vars("");
-    // 0-5460 that lost its last digits is a range, too.
-    cut.lines.truncate(1);
-    let text = cut.text();
-    let why = refused(&text.as_bytes()[..text.len() - 3]);
-    assert_eq!(why, "line 1: the line has no end, so the file was cut off");
 }
 
 #[test]

@@ -208,7 +208,9 @@ impl Sketch {
 impl fmt::Display for AssembleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoOwnSketch(id) => write!(f, "nobody knows the node {id}, so it has no file"),
+            Self::NoOwnSketch(id) => {
+                write!(f, "it is not known what the node {id} did, so no file can be made for it")
+            }
             Self::Twice(id) => write!(f, "the node {id} is described twice"),
             Self::TwoOwners { range, other } => {
                 write!(f, "two masters claim slots: {range} of one and {other} of another")

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::{Endpoint, Flag, Format, Line, Node, NodesConf, Vars};
+use super::{Endpoint, Flag, Format, Line, Node, NodesConf, Trust, Vars};
 use crate::id::{NodeId, Ordinal};
 use crate::net::{Address, Ports};
 use crate::plan::Plan;
@@ -141,8 +141,11 @@ impl NodesConf {
         }
         self.agree_on_shards();
         if !self.lines.iter().any(|line| matches!(line, Line::Vars { .. })) {
-            let epoch = self.vars().current_epoch;
-            self.lines.push(Line::from(Vars { current_epoch: epoch, last_vote_epoch: epoch }));
+            self.lines.push(Line::from(Vars { current_epoch: 0, last_vote_epoch: 0 }));
+        }
+        if self.trust() != Trust::Whole {
+            let owned = self.nodes().map(|n| n.config_epoch).max().unwrap_or(0);
+            self.raise_epoch(owned);
         }
         changes
     }
@@ -262,10 +265,16 @@ impl NodesConf {
         kept
     }
 
-    fn raise_epoch(&mut self, epoch: u64) {
+    /// Raises `currentEpoch` to what is known from elsewhere. Where the file's own epochs are not
+    /// certain, this member then counts as having voted in all of them.
+    pub fn raise_epoch(&mut self, epoch: u64) {
+        let Vars { current_epoch, last_vote_epoch } = self.vars();
+        let certain = self.trust() == Trust::Whole;
+        let current_epoch = current_epoch.max(last_vote_epoch).max(epoch);
+        let last_vote_epoch = if certain { last_vote_epoch } else { current_epoch };
         for line in &mut self.lines {
             if let Line::Vars { now, .. } = line {
-                now.current_epoch = now.current_epoch.max(epoch);
+                *now = Vars { current_epoch, last_vote_epoch };
             }
         }
     }

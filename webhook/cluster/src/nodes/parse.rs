@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Damage, Endpoint, Flag, Line, Node, NodesConf, NodesError, Vars};
+use super::{Damage, Endpoint, Flag, Line, Node, NodesConf, NodesError, Trust, Vars};
 use crate::id::NodeId;
 use crate::slot::SlotRange;
 
@@ -15,47 +15,49 @@ impl NodesConf {
     /// # Errors
     /// Where an engine would abort or crash, where two lines claim one slot or one id (engines
     /// keep the first without a word), where the own line lacks its role or master, where it is a
-    /// replica of its own replica, and where the file ends within a node's line.
+    /// replica of its own replica, and where it is cut off. [`super::Remains`] has what is left.
     pub fn parse(bytes: &[u8]) -> Result<Self, NodesError> {
         if bytes.len() > MAX_BYTES {
             return Err(error(0, "the file is larger than 16 MiB"));
         }
+        if bytes.is_empty() {
+            return Err(error(0, "the file is empty"));
+        }
         let mut damage = Vec::new();
-        let kept = match bytes.iter().position(|b| *b == 0) {
-            Some(at) => {
-                let whole = bytes[..at].iter().rposition(|b| *b == b'\n').map_or(0, |n| n + 1);
-                let line = bytes[..whole].iter().filter(|b| **b == b'\n').count() + 1;
-                damage.push(Damage::ZeroBytes(line));
-                &bytes[..whole]
+        let mut lines = Vec::new();
+        for (n, piece) in pieces(bytes) {
+            match piece {
+                Piece::Whole(text) => match line(text, n)? {
+                    Some(line) => lines.push(line),
+                    None => damage.push(Damage::NoId(n)),
+                },
+                Piece::Zero if damage.iter().any(|d| matches!(d, Damage::ZeroBytes(_))) => {}
+                Piece::Zero => damage.push(Damage::ZeroBytes(n)),
+                Piece::NoText => return Err(error(n, "the line is not text")),
+                // Its last number may be half a number, slots and epochs among them.
+                Piece::Cut(text) => match text.strip_prefix("vars ") {
+                    Some(_) => {
+                        damage.push(Damage::Epochs);
+                        lines.extend(line(&format!("{text}\n"), n).unwrap_or_default());
+                    }
+                    None => damage.push(Damage::CutLine(n)),
+                },
             }
-            None => bytes,
-        };
-        if kept.is_empty() {
-            let why = match bytes {
-                [] => "the file is empty",
-                [0, ..] => "the file holds nothing but zero bytes",
-                _ => "the first line is cut off by zero bytes",
+        }
+        match lines.iter().filter(|l| matches!(l, Line::Vars { .. })).count() {
+            0 if damage.contains(&Damage::Epochs) => {}
+            0 => damage.push(Damage::NoVars),
+            1 => {}
+            _ => damage.push(Damage::Epochs),
+        }
+        if lines.is_empty() {
+            let why = match damage.as_slice() {
+                [Damage::ZeroBytes(_), ..] if bytes.iter().all(|b| *b == 0) => {
+                    "the file holds nothing but zero bytes"
+                }
+                _ => "not one line is whole",
             };
             return Err(error(0, why));
-        }
-        let text = std::str::from_utf8(kept).map_err(|_| error(0, "the file is not text"))?;
-        let mut lines = Vec::new();
-        for (i, raw) in text.split_inclusive('\n').enumerate() {
-            match line(raw, i + 1)? {
-                Some(line) => lines.push(line),
-                None => damage.push(Damage::NoId(i + 1)),
-            }
-        }
-        match lines.last_mut() {
-            // Its last number may be half a number: slots would be lost without a word.
-            Some(Line::Node { raw, .. }) if !raw.ends_with('\n') => {
-                return Err(error(lines.len(), "the line has no end, so the file was cut off"));
-            }
-            Some(Line::Vars { raw, .. }) if !raw.ends_with('\n') => raw.push('\n'),
-            _ => {}
-        }
-        if !lines.iter().any(|l| matches!(l, Line::Vars { .. })) {
-            damage.push(Damage::NoVars);
         }
         let mut conf = Self { lines, damage };
         conf.check()?;
@@ -68,6 +70,9 @@ impl NodesConf {
         let mine: Vec<_> = self.nodes().filter(|n| n.flags.contains(&Flag::Myself)).collect();
         let [me] = mine.as_slice() else {
             let n = mine.len();
+            if n == 0 && self.trust() == Trust::LinesMissing {
+                return Err(error(0, "the own line is not among the lines that are whole"));
+            }
             return Err(error(0, &format!("{n} lines are flagged `myself`, and one has to be")));
         };
         self.check_role(me)?;
@@ -139,8 +144,33 @@ impl NodesConf {
     }
 }
 
+/// A line as it stands in the file.
+pub(super) enum Piece<'a> {
+    /// With its end.
+    Whole(&'a str),
+    /// Without.
+    Cut(&'a str),
+    /// With zero bytes in it.
+    Zero,
+    /// Something else.
+    NoText,
+}
+
+/// The lines, numbered from 1.
+pub(super) fn pieces(bytes: &[u8]) -> impl Iterator<Item = (usize, Piece<'_>)> {
+    bytes.split_inclusive(|b| *b == b'\n').zip(1..).map(|(raw, n)| {
+        let piece = match std::str::from_utf8(raw) {
+            _ if raw.contains(&0) => Piece::Zero,
+            Ok(text) if text.ends_with('\n') => Piece::Whole(text),
+            Ok(text) => Piece::Cut(text),
+            Err(_) => Piece::NoText,
+        };
+        (n, piece)
+    })
+}
+
 /// `None` for a line without an id, which is dropped.
-fn line(raw: &str, n: usize) -> Result<Option<Line>, NodesError> {
+pub(super) fn line(raw: &str, n: usize) -> Result<Option<Line>, NodesError> {
     let raw = raw.to_owned();
     let body = raw.strip_suffix('\n').unwrap_or(&raw);
     if body.is_empty() {
@@ -148,7 +178,8 @@ fn line(raw: &str, n: usize) -> Result<Option<Line>, NodesError> {
     }
     let words: Vec<&str> = body.split_ascii_whitespace().collect();
     match words.first() {
-        None => Err(error(n, "the line holds nothing but blanks, on which engines crash")),
+        // Engines crash on it.
+        None => Ok(None),
         Some(&"vars") => {
             let vars = vars(&words[1..], n)?;
             Ok(Some(Line::Vars { raw, was: vars, now: vars }))

@@ -7,7 +7,7 @@
 //!
 //! The grammar is that of `clusterLoadConfig` (`cluster.c` up to 7.2, `cluster_legacy.c` after).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::id::{NodeId, ShardId};
@@ -17,6 +17,7 @@ use crate::slot::SlotRange;
 
 mod agree;
 mod assemble;
+mod chain;
 mod damage;
 pub mod edit;
 mod parse;
@@ -31,6 +32,8 @@ pub use parse::MAX_BYTES;
 pub use remains::Remains;
 pub use rename::{renamed, renamed_shard};
 pub use target::Target;
+
+use chain::{End, ends};
 
 /// A nodes.conf.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -209,6 +212,10 @@ impl NodesConf {
                 Line::Node { now, .. } => *line = Line::from((**now).clone()),
             }
         }
+    }
+
+    fn ends(&self) -> BTreeMap<NodeId, End> {
+        ends(&self.nodes().map(|n| (n.id, n.master)).collect())
     }
 
     fn nodes_mut(&mut self) -> impl Iterator<Item = &mut Node> {

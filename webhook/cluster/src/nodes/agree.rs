@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::chain::{End, ends};
 use super::{Duty, Sketch};
 use crate::id::NodeId;
 use crate::slot::{SLOTS, SlotRange};
@@ -49,9 +50,15 @@ pub fn agree(sketches: impl IntoIterator<Item = Sketch>) -> Vec<Sketch> {
     let newest = newest_claims(said.values());
     let duties: BTreeMap<NodeId, Duty> =
         said.iter().filter_map(|(id, node)| Some((*id, node.duty(&newest, &said)?))).collect();
-    let settled = |id: &NodeId| match duties.get(id)? {
-        Duty::Replica { of } => master_of(*of, &duties).map(|of| Duty::Replica { of }),
-        master => Some(master.clone()),
+    let master = |duty: &Duty| match duty {
+        Duty::Replica { of } => Some(*of),
+        Duty::Master { .. } => None,
+    };
+    let ends = ends(&duties.iter().map(|(id, duty)| (*id, master(duty))).collect());
+    let settled = |id: &NodeId| match (duties.get(id)?, ends.get(id)?) {
+        (Duty::Replica { .. }, End::At(of)) => Some(Duty::Replica { of: *of }),
+        (Duty::Replica { .. }, End::Lost(_) | End::Circle(_)) => None,
+        (master, _) => Some(master.clone()),
     };
     said.into_values()
         .filter_map(|node| Some(Sketch { duty: settled(&node.first.id)?, ..node.first }))
@@ -93,18 +100,6 @@ fn held(range: SlotRange, epoch: u64, newest: &[Option<u64>]) -> Vec<SlotRange> 
     }
     held.extend(from.and_then(|first| SlotRange::new(first, end).ok()));
     held
-}
-
-fn master_of(id: NodeId, duties: &BTreeMap<NodeId, Duty>) -> Option<NodeId> {
-    let mut seen = BTreeSet::new();
-    let mut at = id;
-    while let Duty::Replica { of } = duties.get(&at)? {
-        if !seen.insert(at) {
-            return None;
-        }
-        at = *of;
-    }
-    Some(at)
 }
 
 // === impl Said ===

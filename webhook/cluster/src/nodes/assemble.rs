@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use super::chain::{End, ends};
 use super::{Endpoint, Flag, Format, Line, Node, NodesConf, Target, Vars};
 use crate::id::{NodeId, ShardId};
 use crate::net::Address;
@@ -110,18 +111,23 @@ impl NodesConf {
     pub fn sketches(&self) -> Vec<Sketch> {
         let counts = |node: &&Node| {
             let lost = node.flags.contains(&Flag::NoAddress) && node.slots.is_empty();
-            node.flags.contains(&Flag::Myself) || !(lost || node.flags.contains(&Flag::Handshake))
+            let mine = node.flags.contains(&Flag::Myself);
+            mine || !(lost || node.flags.contains(&Flag::Handshake))
         };
-        let nodes: BTreeMap<NodeId, &Node> =
-            self.nodes().filter(counts).map(|node| (node.id, node)).collect();
-        let duty = |node: &Node| match node.master {
-            None if node.is_master() => {
+        let nodes: Vec<&Node> = self.nodes().filter(counts).collect();
+        let ends = ends(&nodes.iter().map(|n| (n.id, n.master)).collect());
+        let is_master = |node: &&&Node| node.role() == Some(Flag::Master);
+        let masters: BTreeSet<NodeId> = nodes.iter().filter(is_master).map(|n| n.id).collect();
+        let duty = |node: &Node| match (node.role()?, node.master, ends.get(&node.id)?) {
+            (Flag::Master, None, _) => {
                 Some(Duty::Master { slots: node.slots.clone(), config_epoch: node.config_epoch })
             }
-            None => None,
-            Some(of) => end_of_chain(&nodes, of).map(|of| Duty::Replica { of }),
+            (Flag::Replica, Some(_), End::At(of)) if masters.contains(of) => {
+                Some(Duty::Replica { of: *of })
+            }
+            _ => None,
         };
-        let sketch = |node: &&Node| {
+        let sketch = |node: &Node| {
             Some(Sketch {
                 id: node.id,
                 address: node.endpoint.address().filter(|a| a.client().is_some()),
@@ -129,21 +135,8 @@ impl NodesConf {
                 shard_id: node.endpoint.shard_id(),
             })
         };
-        self.nodes().filter(counts).filter_map(|node| sketch(&node)).collect()
+        nodes.into_iter().filter_map(sketch).collect()
     }
-}
-
-/// The master at the end of a chain of replicas, if it ends at one.
-fn end_of_chain(nodes: &BTreeMap<NodeId, &Node>, of: NodeId) -> Option<NodeId> {
-    let mut seen = BTreeSet::new();
-    let mut at = nodes.get(&of)?;
-    while let Some(next) = at.master {
-        if !seen.insert(at.id) {
-            return None;
-        }
-        at = nodes.get(&next)?;
-    }
-    at.is_master().then_some(at.id)
 }
 
 fn check(me: NodeId, nodes: &BTreeMap<NodeId, Sketch>) -> Result<(), AssembleError> {

@@ -121,6 +121,7 @@ impl NodesConf {
             if address.is_none() {
                 changes.unknown.insert(node.id);
             }
+            node.endpoint.tidy();
             let before = node.endpoint.clone();
             node.endpoint.point_at(address);
             if node.endpoint != before && address.is_some() {
@@ -140,9 +141,7 @@ impl NodesConf {
             node.pong_received = 0;
         }
         self.agree_on_shards();
-        if !self.lines.iter().any(|line| matches!(line, Line::Vars { .. })) {
-            self.lines.push(Line::from(Vars { current_epoch: 0, last_vote_epoch: 0 }));
-        }
+        self.one_vars_line();
         if self.trust() != Trust::Whole {
             let owned = self.nodes().map(|n| n.config_epoch).max().unwrap_or(0);
             self.raise_epoch(owned);
@@ -279,15 +278,33 @@ impl NodesConf {
         }
     }
 
+    fn one_vars_line(&mut self) {
+        let vars = self.vars();
+        let is_vars = |line: &Line| matches!(line, Line::Vars { .. });
+        if self.lines.iter().filter(|line| is_vars(line)).count() != 1 {
+            self.lines.retain(|line| !is_vars(line));
+            self.lines.push(Line::from(vars));
+        }
+    }
+
+    /// Gives every node its master's shard id, and a master without one that of its replicas; if
+    /// some shard has none, all go.
     pub(super) fn agree_on_shards(&mut self) {
-        let shards: BTreeMap<NodeId, String> = self
-            .nodes()
-            .filter(|n| n.master.is_none())
-            .filter_map(|n| Some((n.id, n.endpoint.shard_id()?.to_string())))
-            .collect();
-        let complete = self.nodes().all(|n| shards.contains_key(&n.master.unwrap_or(n.id)));
+        let ends = self.ends();
+        let masters: BTreeMap<NodeId, NodeId> =
+            ends.into_iter().map(|(id, end)| (id, end.id())).collect();
+        let mut shards: BTreeMap<NodeId, String> = BTreeMap::new();
+        let said = |node: &Node| Some((node.id, node.endpoint.shard_id()?.to_string()));
+        for (id, shard) in self.nodes().filter_map(said) {
+            match masters.get(&id) {
+                Some(master) if *master == id => drop(shards.insert(id, shard)),
+                Some(master) => drop(shards.entry(*master).or_insert(shard)),
+                None => {}
+            }
+        }
+        let complete = masters.values().all(|master| shards.contains_key(master));
         for node in self.nodes_mut() {
-            match shards.get(&node.master.unwrap_or(node.id)) {
+            match masters.get(&node.id).and_then(|master| shards.get(master)) {
                 Some(shard) if complete => node.endpoint.set_aux("shard-id", shard.clone()),
                 _ => node.endpoint.aux.retain(|(name, _)| name != "shard-id"),
             }

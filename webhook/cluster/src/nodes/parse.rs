@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::chain::End;
 use super::{Damage, Endpoint, Flag, Line, Node, NodesConf, NodesError, Trust, Vars};
 use crate::id::NodeId;
 use crate::slot::SlotRange;
@@ -97,10 +98,13 @@ impl NodesConf {
             (false, true, Some(of)) if self.node(of).is_none() => {
                 refused("the own line names a master that has no line")
             }
-            (false, true, Some(of)) if self.circular().contains(&me.id) => refused(&format!(
+            (false, true, Some(of)) if Self::goes_round(me, &self.ends()) => refused(&format!(
                 "the own line says replica of {of}, whose masters go round in a circle, so nobody \
                  is known to own their slots"
             )),
+            (false, true, Some(_)) if !me.slots.is_empty() => {
+                refused("the own line says replica and owns slots")
+            }
             (false, true, Some(_)) => Ok(()),
             (false, true, None) => refused("the own line says replica and names no master"),
             (true, false, Some(_)) => refused("the own line says master and names a master"),
@@ -109,37 +113,19 @@ impl NodesConf {
         }
     }
 
-    /// Nodes whose chain of masters never ends at one.
-    fn circular(&self) -> BTreeSet<NodeId> {
-        let masters: BTreeMap<_, _> = self.nodes().map(|n| (n.id, n.master)).collect();
-        let mut ends: BTreeSet<NodeId> = BTreeSet::new();
-        let mut circular = BTreeSet::new();
-        for start in masters.keys() {
-            let mut path = BTreeSet::new();
-            let mut at = Some(*start);
-            while let Some(id) = at
-                && !ends.contains(&id)
-                && !circular.contains(&id)
-                && path.insert(id)
-            {
-                at = masters.get(&id).copied().flatten();
-            }
-            match at {
-                Some(id) if !ends.contains(&id) => circular.extend(path),
-                _ => ends.extend(path),
-            }
-        }
-        circular
+    fn goes_round(node: &Node, ends: &BTreeMap<NodeId, End>) -> bool {
+        matches!(ends.get(&node.id), Some(End::Circle(_)))
     }
 
     /// Peers whose line does not say what they are. They say it themselves once they are met.
     fn doubtful_peers(&self) -> Vec<Damage> {
-        let circular = self.circular();
-        let doubtful = |n: &&Node| {
-            let replica = n.flags.contains(&Flag::Replica);
-            let settled = n.is_master() != replica && replica == n.master.is_some();
-            !n.flags.contains(&Flag::Handshake) && (!settled || circular.contains(&n.id))
+        let ends = self.ends();
+        let settled = |n: &Node| match (n.role(), n.master) {
+            (Some(Flag::Master), None) => true,
+            (Some(Flag::Replica), Some(_)) => n.slots.is_empty() && !Self::goes_round(n, &ends),
+            _ => false,
         };
+        let doubtful = |n: &&Node| !n.flags.contains(&Flag::Handshake) && !settled(n);
         self.nodes().filter(doubtful).map(|n| Damage::NoRole(n.id)).collect()
     }
 }
@@ -218,7 +204,7 @@ fn node(words: &[&str], n: usize) -> Result<Node, NodesError> {
         ping_sent: number(ping, n)?,
         pong_received: number(pong, n)?,
         config_epoch: number(epoch, n)?,
-        link: (*link).to_owned(),
+        link: link_state(link, n)?,
         slots: Vec::new(),
         open_slots: Vec::new(),
     };
@@ -239,6 +225,13 @@ fn node(words: &[&str], n: usize) -> Result<Node, NodesError> {
         }
     }
     Ok(node)
+}
+
+/// One word, but quotes in it would be the reader's own.
+fn link_state(text: &str, n: usize) -> Result<String, NodesError> {
+    let plain = text.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\'');
+    let text = plain.then(|| text.to_owned());
+    text.ok_or_else(|| error(n, "the link state is not one that engines write"))
 }
 
 /// `host:port[@bus][,hostname[,name=value]*]`, the host up to the last colon.

@@ -80,10 +80,11 @@ fn shard_ids_agree_or_go() {
     conf.repair(at("10.0.0.1"), &BTreeMap::new());
     assert!(conf.nodes().all(|n| n.endpoint.aux("shard-id") == Some(&"a".repeat(40))));
 
-    let text = text.replace(&"a".repeat(40), "");
+    let text = text.replace(&format!("shard-id={}", "a".repeat(40)), "nodename=a");
+    let text = text.replace(&format!("shard-id={}", "b".repeat(40)), "nodename=b");
     let mut conf = NodesConf::parse(text.as_bytes()).unwrap();
     conf.repair(at("10.0.0.1"), &BTreeMap::new());
-    assert!(conf.nodes().all(|n| n.endpoint.aux("shard-id").is_none()));
+    assert!(conf.nodes().all(|n| n.endpoint.shard_id().is_none()));
 }
 
 #[test]

@@ -12,6 +12,7 @@ pub mod plan;
 pub mod planner;
 pub mod protocol;
 pub mod rdb;
+pub mod record;
 pub mod resp;
 pub mod server;
 pub mod slot;

@@ -4,13 +4,14 @@
 //! |---|---|---|---|
 //! | `POST /v1/register` | `Authorization: Bearer` + the pod's projected token | [`Register`] | [`View`] |
 //! | `POST /v1/report` | `Authorization: Bearer` + either token | [`Report`] | `204` |
+//! | `POST /v1/propose` | `Authorization: Bearer` + either token | [`Proposal`] | [`View`] |
 //! | `GET /v1/view` | `Authorization: Bearer` + the hook token of [`View`] | | [`View`] |
 //!
 //! An answer that is not 2xx has a body of [`Problem`]. Unknown fields are ignored on both sides,
 //! and every field added later has a default: steps and webhooks of neighbouring versions meet
 //! during every rollout.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,11 @@ pub struct Register {
     pub ports: Ports,
     /// What was found on the disk.
     pub disk: Disk,
+    /// The id under which this member will start although its disk does not say so: the one it
+    /// had before it lost it. Said before the file is written, so that others learn where to find
+    /// it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_id: Option<NodeId>,
 }
 
 /// What a member's disk holds.
@@ -50,6 +56,29 @@ pub struct Disk {
     /// Whether there are data files (RDB or AOF) that are not empty.
     #[serde(default)]
     pub data: bool,
+    /// Whether the server is configured to keep its data over a restart, so that there will be
+    /// some next time although there are none now.
+    #[serde(default)]
+    pub keeps: bool,
+    /// The birth mark beside nodes.conf, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<Mark>,
+}
+
+/// Which cluster a disk belongs to. Left beside nodes.conf by every start; a disk that carries
+/// another set's mark is a copy of that set's disk, and its ids must not be used beside the
+/// original's. Without a uid: StatefulSets and records are made anew with other ones.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Mark {
+    /// Namespace of the StatefulSet.
+    pub namespace: String,
+    /// Name of the StatefulSet.
+    pub name: String,
+    /// The salt of its record.
+    pub salt: String,
+    /// The id under which the disk was used: tells whether a renaming was cut short.
+    pub node_id: NodeId,
 }
 
 /// What a nodes.conf says of the member that it belongs to.
@@ -102,9 +131,15 @@ pub struct Member {
     /// What its disk held then.
     #[serde(default)]
     pub disk: Disk,
+    /// What it was when a disk of its last said so; kept while its disk says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub was: Option<Identity>,
     /// Whether it has ever written its bootstrap file: from then on a blank disk is a lost one.
     #[serde(default)]
     pub bootstrapped: bool,
+    /// The generation of the plan in which it did; 0 in entries older than this field.
+    #[serde(default)]
+    pub generation: u64,
     /// What the server reported once it ran, if a hook could ask it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<ServerSeen>,
@@ -161,6 +196,9 @@ pub struct View {
     pub ordinal: Ordinal,
     /// `spec.replicas` of the StatefulSet.
     pub replicas: u32,
+    /// Whether its pods are made all at once, so that none waits for another one's readiness.
+    #[serde(default)]
+    pub parallel: bool,
     /// Why the set may have a life behind it, one sentence each; empty: it has none, and the plan
     /// may be made true.
     #[serde(default)]
@@ -174,6 +212,20 @@ pub struct View {
     pub members: BTreeMap<String, Member>,
     /// All pods of the StatefulSet by name, read after that write.
     pub pods: BTreeMap<String, Pod>,
+    /// The last entries of members whose pod is gone or has been replaced, by pod name. Their
+    /// addresses are not to be used.
+    #[serde(default)]
+    pub earlier: BTreeMap<String, Member>,
+    /// The pods that have a claim, with a pod or without: where there is no claim there is no
+    /// disk that outlives a pod. `None` where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claims: Option<BTreeSet<String>>,
+    /// Who inherited whose slots, by the former owner's node id.
+    #[serde(default)]
+    pub successions: BTreeMap<NodeId, Succession>,
+    /// Ids that were forgotten on purpose and must not come back from an old file.
+    #[serde(default)]
+    pub forgotten: BTreeSet<NodeId>,
     /// Whether the pod that had this name before is known to have ended (it was not deleted by
     /// force). False where the registry did not see its end.
     #[serde(default)]
@@ -182,6 +234,42 @@ pub struct View {
     /// report for this pod, nothing else.
     #[serde(default)]
     pub hook_token: String,
+}
+
+/// A master's slots were given to another member, in the record first: of two candidates one wins.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Succession {
+    /// The new owner.
+    pub heir: NodeId,
+    /// What it inherited.
+    pub slots: Vec<SlotRange>,
+    /// Its config epoch, above all that were known.
+    pub epoch: u64,
+    /// Why, in one sentence.
+    pub reason: String,
+}
+
+/// A change of the record by compare-and-set. The registry judges it by what it knows
+/// ([`crate::record::judge`]) and answers with the view afterwards, or refuses.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", tag = "propose")]
+pub enum Proposal {
+    /// `heir` becomes the owner of `from`'s slots.
+    #[serde(rename_all = "camelCase")]
+    Succeed {
+        /// The former owner.
+        from: NodeId,
+        /// The new one and what it gets.
+        #[serde(flatten)]
+        succession: Succession,
+    },
+    /// All disks are empty: the cluster begins again, in the plan's next generation.
+    #[serde(rename_all = "camelCase")]
+    Anew {
+        /// The generation that is over.
+        generation: u64,
+    },
 }
 
 /// What a step or hook decided or saw. Becomes an Event on the StatefulSet.

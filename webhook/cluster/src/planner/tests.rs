@@ -1,7 +1,11 @@
 use super::*;
 use crate::id::Ordinal;
+use crate::net::Ports;
+use crate::nodes::Format;
 use crate::plan::Plan;
+use crate::protocol::Disk;
 use crate::protocol::{Member, Pod};
+use std::collections::BTreeSet;
 
 fn plan() -> Plan {
     Plan { salt: "salt".to_owned(), shards: 3, replicas_per_shard: 1, generation: 1 }
@@ -28,10 +32,13 @@ fn setup(text: &str) -> Setup {
     let words: Vec<_> = text.split_whitespace().map(str::to_owned).collect();
     Setup {
         step: "0.1.0".to_owned(),
+        namespace: "shop".to_owned(),
+        set: "cache".to_owned(),
         ips: vec![ip(200)],
         config: ServerConfig::read(&words, std::path::Path::new("/data"), &None)
             .map_err(|e| e.to_string()),
-        format: Format::Plain,
+        target: Target::Unknown,
+        hold_back: HoldBack::Allowed,
     }
 }
 
@@ -47,7 +54,9 @@ fn member(ordinal: u32, n: u8) -> Member {
         pod_uid: format!("uid-{ordinal}"),
         registered_at: String::new(),
         disk: Disk::default(),
+        was: None,
         bootstrapped: true,
+        generation: 1,
         server: None,
         decision: None,
     }
@@ -73,11 +82,16 @@ fn view(members: &[u32]) -> View {
         pod: name(0),
         ordinal: Ordinal(0),
         replicas: 6,
+        parallel: false,
         past: Vec::new(),
         plan: plan(),
         before: None,
         members: members.iter().map(|o| (name(*o), member(*o, *o as u8 + 10))).collect(),
         pods: members.iter().map(|o| (name(*o), pod(*o, *o as u8 + 10))).collect(),
+        earlier: BTreeMap::new(),
+        claims: None,
+        successions: BTreeMap::new(),
+        forgotten: BTreeSet::new(),
         predecessor_ended: true,
         hook_token: String::new(),
     }
@@ -119,7 +133,7 @@ fn answers(disk: DiskSeen, view: View) -> impl FnMut(&Action) -> Option<Fact> {
     move |action| match action {
         Action::ReadDisk => Some(Fact::Disk(disk.clone())),
         Action::Register(_) => Some(Fact::Registered(Box::new(view.clone()))),
-        Action::Write(_) => Some(Fact::Written(Ok(()))),
+        Action::Write { .. } => Some(Fact::Written(Ok(()))),
         Action::Report(_) => Some(Fact::Reported(Ok(()))),
         Action::Probe(at) => Some(Fact::Probed { at: *at, answer: Answer::Nobody }),
         _ => None,
@@ -127,12 +141,12 @@ fn answers(disk: DiskSeen, view: View) -> impl FnMut(&Action) -> Option<Fact> {
 }
 
 fn disk(text: &str) -> DiskSeen {
-    DiskSeen { nodes_conf: Some(text.as_bytes().to_vec()), data: true }
+    DiskSeen { nodes_conf: Some(text.as_bytes().to_vec()), data: true, mark: None }
 }
 
 fn written(actions: &[Action]) -> NodesConf {
     let text = actions.iter().find_map(|a| match a {
-        Action::Write(text) => Some(text),
+        Action::Write { nodes_conf, .. } => Some(nodes_conf),
         _ => None,
     });
     NodesConf::parse(text.expect("nothing was written").as_bytes()).unwrap()
@@ -151,7 +165,8 @@ fn an_empty_disk_of_a_new_set_begins_by_the_plan_and_is_recorded_before_the_serv
     let conf = written(&actions);
     assert_eq!(conf.node(plan().node_id(Ordinal(1))).unwrap().endpoint.host, "10.0.0.11");
     assert_eq!(conf.node(plan().node_id(Ordinal(3))).unwrap().endpoint.host, "");
-    let [.., Action::Write(_), Action::Report(report), Action::Start(None)] = &actions[..] else {
+    let [.., Action::Write { .. }, Action::Report(report), Action::Start(None)] = &actions[..]
+    else {
         panic!("{actions:?}")
     };
     assert!(report.bootstrapped);
@@ -177,14 +192,14 @@ fn an_empty_disk_of_a_set_with_a_past_begins_nothing() {
         let mut view = view(&[1]);
         change(&mut view);
         let (actions, _) = drive(cluster(), answers(DiskSeen::default(), view));
-        assert!(!actions.iter().any(|a| matches!(a, Action::Write(_))), "{actions:?}");
+        assert!(!actions.iter().any(|a| matches!(a, Action::Write { .. })), "{actions:?}");
         assert!(matches!(actions.last(), Some(Action::Start(_))));
     }
 }
 
 #[test]
 fn data_without_identity_are_refused() {
-    let seen = DiskSeen { nodes_conf: None, data: true };
+    let seen = DiskSeen { nodes_conf: None, data: true, mark: None };
     let (actions, _) = drive(cluster(), answers(seen, view(&[])));
     assert!(refusal(&actions).contains("no nodes.conf"));
 }
@@ -273,7 +288,7 @@ fn without_the_registry_a_member_is_repaired_by_its_peers_own_words_and_a_new_on
                 Some(Fact::Probed { at: *at, answer: Answer::Node(plan().node_id(Ordinal(2))) })
             }
             Action::Probe(at) => Some(Fact::Probed { at: *at, answer: Answer::Unclear }),
-            Action::Write(_) => Some(Fact::Written(Ok(()))),
+            Action::Write { .. } => Some(Fact::Written(Ok(()))),
             _ => None,
         })
     };

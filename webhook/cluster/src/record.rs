@@ -1,0 +1,264 @@
+//! What the registry decides about a cluster's record: who a registering member is, and whether
+//! a proposed change is made.
+//!
+//! Guarantees: pure. The record is a lower bound: an id on a disk always wins over the plan, and
+//! nothing is changed on the record's word alone where a disk or a living member may know more.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::id::{NodeId, Ordinal};
+use crate::nodes::renamed;
+use crate::plan::Plan;
+use crate::protocol::{Disk, Identity, Mark, Member, Pod, Proposal, Register, Role, Succession};
+
+/// What the registry knows when it is asked for a change.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing<'a> {
+    /// Name of the StatefulSet.
+    pub set: &'a str,
+    /// `spec.replicas` of the StatefulSet.
+    pub replicas: u32,
+    /// The pod that asks.
+    pub pod: &'a str,
+    /// The plan.
+    pub plan: &'a Plan,
+    /// All entries, those of pods that are gone included.
+    pub members: &'a BTreeMap<String, Member>,
+    /// The pods as they are.
+    pub pods: &'a BTreeMap<String, Pod>,
+    /// The pods that have a claim; `None` where it is not known.
+    pub claims: Option<&'a BTreeSet<String>>,
+    /// Earlier successions.
+    pub successions: &'a BTreeMap<NodeId, Succession>,
+}
+
+/// What is to be written.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// This succession, for this former owner.
+    Succession(NodeId, Succession),
+    /// This generation of the plan.
+    Generation(u64),
+    /// Nothing: somebody else's proposal has made it so already, and the view says how.
+    Nothing,
+}
+
+/// What a member was when it was last heard of: what its disk said, or, since a member that began
+/// on an empty disk has written it after that, what the plan made it.
+pub fn known_identity(plan: &Plan, set: &str, pod: &str, member: &Member) -> Option<Identity> {
+    if let Some(identity) = member.disk.identity.as_ref().or(member.was.as_ref()) {
+        return Some(identity.clone());
+    }
+    if !has_begun(plan, member) {
+        return None;
+    }
+    let ordinal = Ordinal::of_pod(pod, set)?;
+    let seat = plan.seat(ordinal)?;
+    let role = match seat.master {
+        true => Role::Master,
+        false => Role::Replica { of: plan.node_id(Ordinal(seat.shard)) },
+    };
+    Some(Identity {
+        node_id: plan.node_id(ordinal),
+        role,
+        slots: plan.slots(seat.shard).filter(|_| seat.master).into_iter().collect(),
+        config_epoch: plan.epoch(seat.shard),
+        current_epoch: plan.current_epoch(),
+    })
+}
+
+/// Who a registering member is, for its entry.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// [`Member::node_id`].
+    pub node_id: Option<NodeId>,
+    /// [`Member::disk`]: with the ids of this set, where the disk is a copy of another one's.
+    pub disk: Disk,
+    /// [`Member::was`].
+    pub was: Option<Identity>,
+}
+
+/// Where a set is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Place<'a> {
+    /// The namespace.
+    pub namespace: &'a str,
+    /// The StatefulSet's name.
+    pub name: &'a str,
+}
+
+/// The entry that a registration makes. `before` is the entry that it replaces, and `past` why
+/// the set may have a life behind it.
+///
+/// A blank disk of a member that has begun before, or of a set with a past, makes a guest: its
+/// server chooses an id of its own, and nobody may be told that the old one is found at its
+/// address until it says so itself ([`Register::node_id`]).
+pub fn entry(
+    place: Place<'_>,
+    plan: &Plan,
+    pod: &str,
+    register: &Register,
+    before: Option<&Member>,
+    past: &[String],
+) -> Entry {
+    let mut disk = register.disk.clone();
+    if let Some(mark) = &disk.mark
+        && is_copy(mark, place)
+        && let Some(identity) = &mut disk.identity
+        && !is_renamed(mark, identity.node_id, plan)
+    {
+        rename(identity, &plan.salt);
+    }
+    if let Some(identity) = &disk.identity {
+        return Entry { node_id: Some(identity.node_id), disk, was: None };
+    }
+    let was = before.and_then(|b| known_identity(plan, place.name, pod, b));
+    let declared = register.node_id.filter(|id| was.as_ref().is_some_and(|w| w.node_id == *id));
+    let begins = past.is_empty() && !disk.data && was.is_none();
+    let ordinal = Ordinal::of_pod(pod, place.name).filter(|o| plan.seat(*o).is_some());
+    let planned = ordinal.filter(|_| begins).map(|ordinal| plan.node_id(ordinal));
+    Entry { node_id: declared.or(planned), disk, was }
+}
+
+/// Whether a disk's mark says that it belongs to another set: it is a copy of that set's disk.
+pub fn is_copy(mark: &Mark, place: Place<'_>) -> bool {
+    (mark.namespace.as_str(), mark.name.as_str()) != (place.namespace, place.name)
+}
+
+/// Whether a copied disk carries its new ids already, and only its mark is still the old one.
+pub fn is_renamed(mark: &Mark, id: NodeId, plan: &Plan) -> bool {
+    renamed(mark.node_id, &plan.salt) == id
+}
+
+fn rename(identity: &mut Identity, salt: &str) {
+    identity.node_id = renamed(identity.node_id, salt);
+    if let Role::Replica { of } = &mut identity.role {
+        *of = renamed(*of, salt);
+    }
+}
+
+/// Whether a member has written its bootstrap file in the plan's present generation.
+pub fn has_begun(plan: &Plan, member: &Member) -> bool {
+    member.bootstrapped && member.generation.max(1) == plan.generation.max(1)
+}
+
+/// Whether a member's disk holds data, or will once its server has run.
+pub fn may_hold_data(member: &Member) -> bool {
+    member.disk.data || (member.disk.keeps && member.bootstrapped)
+}
+
+/// Judges a proposal.
+///
+/// # Errors
+/// One sentence why it is not made.
+pub fn judge(proposal: &Proposal, standing: &Standing<'_>) -> Result<Change, String> {
+    match proposal {
+        Proposal::Anew { generation } => standing.anew(*generation),
+        Proposal::Succeed { from, succession } => standing.succeed(*from, succession),
+    }
+}
+
+// === impl Standing ===
+
+impl Standing<'_> {
+    /// All disks are empty, and no server runs that owns anything.
+    fn anew(&self, generation: u64) -> Result<Change, String> {
+        if generation != self.plan.generation {
+            return Ok(Change::Nothing);
+        }
+        let names: BTreeSet<String> = (0..self.replicas)
+            .map(|ordinal| format!("{}-{ordinal}", self.set))
+            .chain(self.members.keys().cloned())
+            .chain(self.pods.keys().cloned())
+            .chain(self.claims.into_iter().flatten().cloned())
+            .collect();
+        for name in names {
+            if let Some(why) = self.may_know_more(&name) {
+                return Err(why);
+            }
+        }
+        Ok(Change::Generation(generation + 1))
+    }
+
+    /// Why a member may have a disk or a life that is not known; `None` if it surely has none.
+    fn may_know_more(&self, name: &str) -> Option<String> {
+        let member = self.members.get(name);
+        let Some(pod) = self.pods.get(name) else {
+            let claimed = self.claims.is_none_or(|claims| claims.contains(name));
+            return claimed.then(|| format!("{name} is not there and may have a disk"));
+        };
+        match member {
+            Some(m) if m.pod_uid == pod.uid => {
+                if m.disk.identity.is_some() || m.disk.data {
+                    return Some(format!("the disk of {name} is not empty"));
+                }
+                // It was empty when it registered; a guest owns nothing until it has joined.
+                (has_begun(self.plan, m) && pod.running)
+                    .then(|| format!("{name} has begun and runs"))
+            }
+            _ if pod.running || !pod.injected => {
+                Some(format!("{name} runs and has not registered"))
+            }
+            // Its step has not registered yet. With a claim it has a disk that nobody has seen.
+            _ => self
+                .claims
+                .is_none_or(|claims| claims.contains(name))
+                .then(|| format!("{name} has not registered yet")),
+        }
+    }
+
+    fn succeed(&self, from: NodeId, succession: &Succession) -> Result<Change, String> {
+        let Succession { heir, slots, epoch, .. } = succession;
+        if let Some(earlier) = self.successions.get(&from)
+            && (earlier.epoch >= *epoch || earlier.slots == *slots)
+            && self.successions.get(&earlier.heir).is_none()
+        {
+            return Ok(Change::Nothing);
+        }
+        if from == *heir {
+            return Err("a member can not inherit from itself".to_owned());
+        }
+        if slots.is_empty() {
+            return Err(format!("{from} has no slots to inherit"));
+        }
+        let known = |id: NodeId| {
+            self.members.iter().find_map(|(name, member)| {
+                let identity = known_identity(self.plan, self.set, name, member)?;
+                (identity.node_id == id).then_some((name.as_str(), member, identity))
+            })
+        };
+        let Some((heir_pod, heir_member, heir_identity)) = known(*heir) else {
+            return Err(format!("{heir} is not a member that has registered"));
+        };
+        if heir_identity.role == Role::Master && !heir_identity.slots.is_empty() {
+            return Err(format!("{heir_pod} owns slots of its own"));
+        }
+        if !may_hold_data(heir_member) {
+            return Err(format!("the disk of {heir_pod} is empty"));
+        }
+        if let Some((name, member, _)) = known(from)
+            && name != self.pod
+            && self.pods.get(name).is_some_and(|p| p.uid == member.pod_uid && !p.deleting)
+        {
+            return Err(format!("{name} is there itself"));
+        }
+        let highest = self.highest_epoch();
+        if *epoch <= highest {
+            return Err(format!("epoch {epoch} is not above {highest}, which is known"));
+        }
+        Ok(Change::Succession(from, succession.clone()))
+    }
+
+    /// The highest epoch that the record knows.
+    pub fn highest_epoch(&self) -> u64 {
+        let members = self.members.iter();
+        let by_disk = members.filter_map(|(name, member)| {
+            let identity = known_identity(self.plan, self.set, name, member)?;
+            Some(identity.current_epoch.max(identity.config_epoch))
+        });
+        by_disk.chain(self.successions.values().map(|s| s.epoch)).max().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests;

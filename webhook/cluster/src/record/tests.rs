@@ -1,0 +1,1 @@
+//! Proposals are judged by what the record knows.

@@ -106,11 +106,13 @@ impl NodesConf {
     }
 
     /// What this file, or a living server's answer to CLUSTER NODES, knows of all nodes. Left out
-    /// is who does not count: handshakes, nodes without an address and slots, and replicas whose
+    /// is who does not count: handshakes, nodes without an address that nothing depends on, and replicas whose
     /// master can not be told.
     pub fn sketches(&self) -> Vec<Sketch> {
+        let followed: BTreeSet<NodeId> = self.nodes().filter_map(|node| node.master).collect();
         let counts = |node: &&Node| {
-            let lost = node.flags.contains(&Flag::NoAddress) && node.slots.is_empty();
+            let idle = node.slots.is_empty() && !followed.contains(&node.id);
+            let lost = node.flags.contains(&Flag::NoAddress) && idle;
             let mine = node.flags.contains(&Flag::Myself);
             mine || !(lost || node.flags.contains(&Flag::Handshake))
         };

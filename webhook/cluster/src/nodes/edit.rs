@@ -104,12 +104,15 @@ impl NodesConf {
     /// - Where `vars` was cut off, it is the highest epoch that is left: no vote is given twice.
     pub fn repair(&mut self, own: Address, peers: &BTreeMap<NodeId, Address>) -> Changes {
         let mut changes = Changes::default();
+        self.one_vars_line();
         let peers = match self.myself() {
             Some(me) => certain(me.id, own, peers),
             None => BTreeMap::new(),
         };
         self.lines.retain(|line| match line {
-            Line::Node { now, .. } if now.flags.contains(&Flag::Handshake) => {
+            Line::Node { now, .. }
+                if now.flags.contains(&Flag::Handshake) && now.slots.is_empty() =>
+            {
                 changes.dropped.insert(now.id);
                 false
             }
@@ -130,6 +133,7 @@ impl NodesConf {
             let flags = node.flags.len();
             node.flags.remove(&Flag::Failing);
             node.flags.remove(&Flag::PossiblyFailing);
+            node.flags.remove(&Flag::Handshake);
             if address.is_some() || !node.slots.is_empty() {
                 node.flags.remove(&Flag::NoAddress);
             }
@@ -141,7 +145,6 @@ impl NodesConf {
             node.pong_received = 0;
         }
         self.agree_on_shards();
-        self.one_vars_line();
         if self.trust() != Trust::Whole {
             let owned = self.nodes().map(|n| n.config_epoch).max().unwrap_or(0);
             self.raise_epoch(owned);
@@ -154,9 +157,14 @@ impl NodesConf {
     /// # Errors
     /// If the heir has no line: then nothing is changed.
     pub fn step_down(&mut self, heir: NodeId, epoch: u64) -> Result<(), UnknownHeir> {
-        if self.node(heir).is_none() || self.myself().is_none_or(|me| me.id == heir) {
+        // The id of a handshake is not the node's own yet.
+        let known = |node: &&Node| node.id == heir && !node.flags.contains(&Flag::Handshake);
+        let me = self.myself().filter(|me| me.id != heir).map(|me| me.config_epoch);
+        let Some(own_epoch) = me.filter(|_| self.nodes().any(|node| known(&node))) else {
             return Err(UnknownHeir(heir));
-        }
+        };
+        let epoch = epoch.max(own_epoch);
+        self.one_vars_line();
         let mut slots = Vec::new();
         let mut own = None;
         for node in self.nodes_mut().filter(|n| n.flags.contains(&Flag::Myself)) {
@@ -198,6 +206,7 @@ impl NodesConf {
         if let Some(highest) = highest.filter(|highest| *highest >= epoch) {
             return Err(SuccessionError::OldEpoch { epoch, highest });
         }
+        self.one_vars_line();
         for node in self.nodes_mut() {
             if node.id == me {
                 node.flags.remove(&Flag::Replica);
@@ -236,6 +245,7 @@ impl NodesConf {
     /// Gives those that have to stay: the own line, whoever owns slots, and whoever is named by a
     /// line that stays (as a master, or by an open slot): engines would make it up again.
     pub fn forget(&mut self, ids: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
+        self.one_vars_line();
         let mut kept = BTreeSet::new();
         let mut named: Vec<&Node> = Vec::new();
         for node in self.nodes() {
@@ -278,6 +288,7 @@ impl NodesConf {
         }
     }
 
+    /// Before anything is changed: without the line, the epochs are those of the nodes' lines.
     fn one_vars_line(&mut self) {
         let vars = self.vars();
         let is_vars = |line: &Line| matches!(line, Line::Vars { .. });

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cluster::id::NodeId;
 use cluster::net::{Address, Ports};
 use cluster::nodes::{
-    AssembleError, Damage, Duty, Flag, NodesConf, Remains, Sketch, Target, Trust, agree,
+    AssembleError, Damage, Duty, Flag, NodesConf, Remains, Sketch, Target, Trust,
 };
 use cluster::slot::SlotRange;
 use rstest::rstest;
@@ -424,8 +424,7 @@ fn record() -> Vec<Sketch> {
 fn rebuilt(text: &[u8], record: Vec<Sketch>, epoch: u64) -> Result<NodesConf, AssembleError> {
     let remains = Remains::of(text);
     let me = remains.me.unwrap_or(id(1));
-    let sketches = agree(remains.sketches.into_iter().chain(record));
-    let conf = NodesConf::assemble(me, sketches, remains.epoch.max(epoch), Target::Unknown)?;
+    let conf = remains.complete(me, record, epoch, Target::Unknown)?;
     loads_everywhere(&conf);
     assert_eq!(NodesConf::parse(conf.to_string().as_bytes()).unwrap(), conf);
     let vars = conf.vars();
@@ -516,8 +515,7 @@ fn the_recorded_succession_ends_a_circle() {
 fn the_disk_of_another_member_can_be_left_for_the_recorded_part() {
     // Member 2's file lies on the disk of member 4, which has lost its own.
     let remains = Remains::of(Six::of(2).text().as_bytes());
-    let sketches = agree(remains.sketches.into_iter().chain(record()));
-    let conf = NodesConf::assemble(id(4), sketches, remains.epoch, Target::Unknown).unwrap();
+    let conf = remains.complete(id(4), record(), 0, Target::Unknown).unwrap();
     assert_eq!((conf.myself().unwrap().id, says(&conf, 4)), (id(4), "of 1".into()));
     loads_everywhere(&conf);
 }

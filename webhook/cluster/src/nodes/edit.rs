@@ -10,6 +10,7 @@ use super::{Endpoint, Flag, Format, Line, Node, NodesConf, Trust, Vars};
 use crate::id::{NodeId, Ordinal};
 use crate::net::{Address, Ports};
 use crate::plan::Plan;
+use crate::slot::SlotRange;
 
 /// What a repair changed, for people.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -214,6 +215,7 @@ impl NodesConf {
                 node.master = None;
                 node.config_epoch = epoch;
                 node.slots.clone_from(&slots);
+                node.open_slots.retain(|open| fits(open, &slots));
             } else if node.id == former {
                 node.follow(me);
             } else if node.master == Some(former) {
@@ -333,6 +335,15 @@ impl Node {
         self.slots.clear();
         self.open_slots.clear();
     }
+}
+
+/// Whether an open slot makes sense for the owner of these slots: it gives what it has, or takes
+/// what it has not.
+fn fits(open: &str, slots: &[SlotRange]) -> bool {
+    let inner = open.trim_start_matches('[');
+    let Some((slot, rest)) = inner.split_once('-') else { return false };
+    let owned = |slot: SlotRange| slots.iter().any(|range| range.overlaps(slot));
+    SlotRange::parse(slot).is_ok_and(|slot| owned(slot) == rest.starts_with('>'))
 }
 
 /// The node at the other end of an open slot.

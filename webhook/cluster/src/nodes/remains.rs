@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::parse::{Piece, line, pieces};
-use super::{Flag, Line, NodesConf, Sketch};
+use super::{AssembleError, Flag, Line, NodesConf, Sketch, Target, agree};
 use crate::id::NodeId;
 use crate::slot::SlotRange;
 
@@ -43,6 +43,26 @@ impl Remains {
             sketches: conf.sketches_of_consistent_lines(),
             epoch: claimed.max(vars.current_epoch).max(vars.last_vote_epoch),
         }
+    }
+}
+
+impl Remains {
+    /// The file for `me` from what is left of it and what others say: the record, or living
+    /// servers. A slot is its owner's at the highest epoch; where both say equally much, what is
+    /// left of the file counts. `epoch` is the highest one that the others know of.
+    ///
+    /// # Errors
+    /// If nobody knows what `me` was, or slots are claimed twice at one epoch: then nothing is
+    /// guessed.
+    pub fn complete(
+        self,
+        me: NodeId,
+        others: impl IntoIterator<Item = Sketch>,
+        epoch: u64,
+        target: Target,
+    ) -> Result<NodesConf, AssembleError> {
+        let sketches = agree(self.sketches.into_iter().chain(others));
+        NodesConf::assemble(me, sketches, self.epoch.max(epoch), target)
     }
 }
 

@@ -256,6 +256,17 @@ vars currentEpoch 7 lastVoteEpoch 3
 }
 
 #[test]
+fn an_heir_keeps_the_open_slots_that_still_make_sense() {
+    let open = |slot: u16, way: &str| format!("[{slot}-{way}-{}]", id('2'));
+    let own = [open(50, ">"), open(350, "<"), open(60, "<"), open(360, ">")];
+    let line = format!("{} 0 0 0 connected", id('1'));
+    let text = SHARD_OF_THREE.replacen(&line, &format!("{line} {}", own.join(" ")), 1);
+    let mut conf = NodesConf::parse(text.as_bytes()).unwrap();
+    conf.succeed(7).unwrap();
+    assert_eq!(conf.myself().unwrap().open_slots, own[..2]);
+}
+
+#[test]
 fn a_succession_that_others_need_not_believe_is_refused() {
     let with = |from: &str, to: &str, epoch: u64| {
         let mut conf = NodesConf::parse(SHARD_OF_THREE.replace(from, to).as_bytes()).unwrap();

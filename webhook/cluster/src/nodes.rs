@@ -7,7 +7,7 @@
 //!
 //! The grammar is that of `clusterLoadConfig` (`cluster.c` up to 7.2, `cluster_legacy.c` after).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::id::{NodeId, ShardId};
@@ -15,16 +15,25 @@ use crate::net::{Address, Ports};
 use crate::protocol::{Identity, Role};
 use crate::slot::SlotRange;
 
+mod agree;
 mod assemble;
+mod chain;
+mod damage;
 pub mod edit;
 mod parse;
+mod remains;
 mod rename;
 mod target;
 
+pub use agree::agree;
 pub use assemble::{AssembleError, Duty, Sketch};
+pub use damage::{Damage, NodesError, Trust};
 pub use parse::MAX_BYTES;
+pub use remains::Remains;
 pub use rename::{renamed, renamed_shard};
 pub use target::Target;
+
+use chain::{End, ends};
 
 /// A nodes.conf.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -103,19 +112,6 @@ pub struct Vars {
     pub last_vote_epoch: u64,
 }
 
-/// Damage that engines load without a word.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Damage {
-    /// Zero bytes, as a power loss leaves them; from this line on (1-based).
-    ZeroBytes(usize),
-    /// A line without an id, dropped.
-    NoId(usize),
-    /// No `vars` line, which every engine writes last: the file is cut off.
-    NoVars,
-    /// A peer's line without a role, a replica's without a master, or replicas of each other.
-    NoRole(NodeId),
-}
-
 /// How the engine that will read a file writes addresses.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Format {
@@ -123,15 +119,6 @@ pub enum Format {
     Plain,
     /// `ip:port@bus,,tls-port=N,shard-id=ID`: Redis 7.2 and later, Valkey.
     Aux,
-}
-
-/// A file that can not be used, and why.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct NodesError {
-    /// The line, from 1; 0 for the file as a whole.
-    pub line: usize,
-    /// What is wrong.
-    pub why: String,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -171,18 +158,21 @@ impl NodesConf {
         self.nodes().find(|n| n.id == id)
     }
 
-    /// The epochs; those of a file without a `vars` line are what the loader makes of it.
+    /// The epochs; those of a file without a `vars` line are what the loader makes of it. Of two
+    /// lines the higher numbers count.
     pub fn vars(&self) -> Vars {
-        self.lines
-            .iter()
-            .find_map(|line| match line {
-                Line::Vars { now, .. } => Some(*now),
-                _ => None,
-            })
-            .unwrap_or_else(|| Vars {
-                current_epoch: self.nodes().map(|n| n.config_epoch).max().unwrap_or(0),
-                last_vote_epoch: 0,
-            })
+        let lines = self.lines.iter().filter_map(|line| match line {
+            Line::Vars { now, .. } => Some(*now),
+            _ => None,
+        });
+        let higher = |a: Vars, b: Vars| Vars {
+            current_epoch: a.current_epoch.max(b.current_epoch),
+            last_vote_epoch: a.last_vote_epoch.max(b.last_vote_epoch),
+        };
+        lines.reduce(higher).unwrap_or_else(|| Vars {
+            current_epoch: self.nodes().map(|n| n.config_epoch).max().unwrap_or(0),
+            last_vote_epoch: 0,
+        })
     }
 
     /// Damage that was found and can be lived with.
@@ -222,6 +212,10 @@ impl NodesConf {
                 Line::Node { now, .. } => *line = Line::from((**now).clone()),
             }
         }
+    }
+
+    fn ends(&self) -> BTreeMap<NodeId, End> {
+        ends(&self.nodes().map(|n| (n.id, n.master)).collect())
     }
 
     fn nodes_mut(&mut self) -> impl Iterator<Item = &mut Node> {
@@ -265,6 +259,15 @@ impl From<Node> for Line {
 // === impl Node ===
 
 impl Node {
+    /// [`Flag::Master`] or [`Flag::Replica`], if it is one of the two.
+    pub fn role(&self) -> Option<Flag> {
+        match (self.flags.contains(&Flag::Master), self.flags.contains(&Flag::Replica)) {
+            (true, false) => Some(Flag::Master),
+            (false, true) => Some(Flag::Replica),
+            _ => None,
+        }
+    }
+
     /// Whether it is a master (with slots or without).
     pub fn is_master(&self) -> bool {
         self.flags.contains(&Flag::Master)
@@ -387,34 +390,6 @@ impl fmt::Display for Vars {
         write!(f, "vars currentEpoch {current_epoch} lastVoteEpoch {last_vote_epoch}")
     }
 }
-
-// === impl Damage ===
-
-impl fmt::Display for Damage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ZeroBytes(line) => write!(f, "zero bytes from line {line} on"),
-            Self::NoId(line) => write!(f, "line {line} has no node id and is dropped"),
-            Self::NoVars => f.write_str("the line `vars` is missing, so the file was cut off"),
-            Self::NoRole(id) => {
-                write!(f, "the line of {id} says neither master nor whose replica it is")
-            }
-        }
-    }
-}
-
-// === impl NodesError ===
-
-impl fmt::Display for NodesError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            0 => f.write_str(&self.why),
-            n => write!(f, "line {n}: {}", self.why),
-        }
-    }
-}
-
-impl std::error::Error for NodesError {}
 
 #[cfg(test)]
 mod tests;

@@ -3,14 +3,26 @@
 //! Ids and addresses are invented; the damage is real. Members are numbered by their lines. Member
 //! N registered the address 10.9.0.N.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use cluster::id::NodeId;
 use cluster::net::{Address, Ports};
-use cluster::nodes::{Damage, Flag, NodesConf};
+use cluster::nodes::{
+    AssembleError, Damage, Duty, Flag, NodesConf, Remains, Sketch, Target, Trust,
+};
+use cluster::slot::SlotRange;
 use rstest::rstest;
+
+use loader::{Table, VERSIONS};
+
+#[path = "nodes_conf/generator.rs"]
+mod generator;
+#[path = "nodes_conf/loader.rs"]
+mod loader;
+#[path = "nodes_conf/properties.rs"]
+mod properties;
 
 const VARS: &str = "vars currentEpoch 6 lastVoteEpoch 0\n";
 
@@ -74,14 +86,45 @@ impl Six {
         self
     }
 
-    fn vars(mut self, vars: &str) -> Self {
-        vars.clone_into(&mut self.vars);
-        self
-    }
-
     fn text(&self) -> String {
         self.lines.concat() + &self.vars
     }
+}
+
+/// Every version loads the file, once what it does not know is dropped, and finds in it what we
+/// say is in it. (A ghost is the one node that may be named without being there.)
+fn loads_everywhere(conf: &NodesConf) -> Vec<Table> {
+    VERSIONS.into_iter().map(|version| loads(conf, version)).collect()
+}
+
+fn loads(conf: &NodesConf, version: loader::Version) -> Table {
+    let mut adapted = conf.clone();
+    adapted.adapt(version.target());
+    let text = adapted.to_string();
+    let table = version.load(&text).unwrap_or_else(|e| panic!("{version:?}: {e}\n{text}"));
+    assert_eq!(table.myself.as_deref(), conf.myself().map(|n| n.id.as_str()));
+    assert_eq!(table.nodes.len(), conf.nodes().count(), "somebody is named and not listed: {text}");
+    for node in conf.nodes() {
+        let row = &table.nodes[node.id.as_str()];
+        assert!(row.listed, "{version:?}: {text}");
+        assert_eq!(row.master.as_deref(), node.master.as_ref().map(NodeId::as_str));
+        assert_eq!(row.host, node.endpoint.host);
+        match node.endpoint.hostname.as_deref() {
+            Some(name) if version.target().reads_hostname() => assert_eq!(row.hostname, name),
+            _ => assert_eq!(row.hostname, "", "{version:?}: {text}"),
+        }
+        let ranges = node.slots.iter().map(|r| (r.start().number(), r.end().number()));
+        assert_eq!(row.slots, ranges.collect::<Vec<_>>(), "{version:?}: {text}");
+    }
+    assert_eq!(table.contested, None, "{text}");
+    let vars = conf.vars();
+    assert!(table.current_epoch >= vars.current_epoch);
+    assert_eq!(table.last_vote_epoch, vars.last_vote_epoch);
+
+    let mut again = NodesConf::parse(text.as_bytes()).unwrap();
+    assert_eq!(again.adapt(version.target()), BTreeSet::new());
+    assert_eq!(again.to_string(), text, "what is not edited is written back byte for byte");
+    table
 }
 
 /// What every repair has to leave, and the repaired file.
@@ -126,6 +169,7 @@ fn repaired(text: &str, known: &[u8], ports: impl Fn(u8) -> Ports) -> NodesConf 
     assert_eq!(again.to_string(), written);
     again.repair(own, &peers);
     assert_eq!(again.to_string(), written, "a second repair changes something");
+    loads_everywhere(&conf);
     conf
 }
 
@@ -186,12 +230,19 @@ fn all_six_members_are_repaired_by_id(#[case] six: Six) {
 }
 
 #[test]
-fn shard_ids_are_those_of_the_masters_or_all_go() {
+fn shard_ids_are_those_of_the_masters_then_of_the_replicas_or_all_go() {
+    let bare = |n: u8| format!("10.1.0.{n}:6379@16379");
     let own = |n: u8| format!("10.1.0.{n}:6379@16379,,tls-port=0,shard-id={}", shard(n));
+    let shard_of = |conf: &NodesConf, n: u8| {
+        conf.node(id(n)).unwrap().endpoint.shard_id().map(|id| id.to_string())
+    };
     let conf = repaired_six(&Six::at(4, own).text());
-    assert_eq!(conf.node(id(4)).unwrap().endpoint.shard_id().unwrap().as_str(), shard(1));
-    let replicas_only = |n: u8| if n < 4 { format!("10.1.0.{n}:6379@16379") } else { own(n) };
+    assert_eq!((shard_of(&conf, 1), shard_of(&conf, 4)), (Some(shard(1)), Some(shard(1))));
+    let replicas_only = |n: u8| if n < 4 { bare(n) } else { own(n) };
     let conf = repaired_six(&Six::at(4, replicas_only).text());
+    assert_eq!((shard_of(&conf, 1), shard_of(&conf, 4)), (Some(shard(4)), Some(shard(4))));
+    let one_shard_without = |n: u8| if n == 3 || n == 6 { bare(n) } else { own(n) };
+    let conf = repaired_six(&Six::at(4, one_shard_without).text());
     assert!(!conf.to_string().contains("shard-id"));
 }
 
@@ -259,23 +310,12 @@ fn a_pair_that_swapped_addresses_and_ports_is_told_apart() {
 }
 
 #[test]
-fn zero_bytes_are_named_and_no_epoch_is_voted_in_twice() {
-    let whole = Six::of(1).text();
-    let third_line_ends = whole.match_indices('\n').nth(2).unwrap().0 + 1;
-    let text = format!("{}{}", &whole[..third_line_ends], "\0".repeat(200));
-    let conf = repaired_six(&text);
-    assert_eq!(conf.damage(), [Damage::ZeroBytes(4), Damage::NoVars]);
-    assert_eq!(conf.nodes().count(), 3, "what was cut off is not invented");
-    assert!(conf.to_string().ends_with("vars currentEpoch 3 lastVoteEpoch 3\n"));
-}
-
-#[test]
 fn what_no_engine_should_start_with_is_refused() {
     assert_eq!(refused(&[0; 300]), "the file holds nothing but zero bytes");
     let mut first_line = Six::of(1).text().into_bytes();
     first_line.truncate(60);
     first_line.extend([0; 100]);
-    assert_eq!(refused(&first_line), "the first line is cut off by zero bytes");
+    assert_eq!(refused(&first_line), "not one line is whole");
 
     let address = "10.1.0.2:6379@16379";
     let pair = |flags: &str, rest: &str| {
@@ -319,6 +359,11 @@ fn a_replica_of_its_own_replica_is_refused(#[case] first: &str, #[case] own: &st
     );
     let why = refused(six.text().as_bytes());
     assert!(why.contains("whose masters go round in a circle"), "{why}");
+    // Who succeeded whom is not in the file: only the two others' shards are.
+    let remains = Remains::of(six.text().as_bytes());
+    assert_eq!(remains.me, Some(id(4)));
+    let known: Vec<_> = remains.sketches.iter().map(|s| s.id).collect();
+    assert_eq!(known, [2, 3, 5, 6].map(id));
 }
 
 #[test]
@@ -332,16 +377,6 @@ fn others_that_replicate_each_other_are_named_and_left_to_themselves() {
     // A replica of a replica is no circle: engines go on to the master themselves.
     let chain = Six::of(5).with(4, "10.1.0.4:6379@16379", "slave", "{5} 0 1 1 connected");
     assert_eq!(repaired_six(&chain.text()).damage(), []);
-}
-
-#[test]
-fn a_file_that_ends_within_a_line_is_refused() {
-    let mut cut = Six::of(1).vars("");
-    // 0-5460 that lost its last digits is a range, too.
-    cut.lines.truncate(1);
-    let text = cut.text();
-    let why = refused(&text.as_bytes()[..text.len() - 3]);
-    assert_eq!(why, "line 1: the line has no end, so the file was cut off");
 }
 
 #[test]
@@ -363,4 +398,176 @@ fn without_auxiliary_fields_the_port_is_the_one_that_the_cluster_uses() {
     conf.repair(at(1, both(16380)), &BTreeMap::from([(id(2), at(2, both(16379)))]));
     assert_eq!(conf.node(id(1)).unwrap().endpoint.to_string(), "10.9.0.1:6380@16380");
     assert_eq!(conf.node(id(2)).unwrap().endpoint.to_string(), "10.9.0.2:6379@16379");
+}
+
+// --- files that can not be used as they are, and what the record makes of them ---
+
+fn master(n: u8, slots: Option<(u16, u16)>, config_epoch: u64) -> Sketch {
+    let slots = slots.map(|(start, end)| SlotRange::new(start, end).unwrap());
+    let duty = Duty::Master { slots: slots.into_iter().collect(), config_epoch };
+    Sketch { id: id(n), address: Some(at(n, Ports::plain(6379))), duty, shard_id: None }
+}
+
+fn replica(n: u8, of: u8) -> Sketch {
+    let address = Some(at(n, Ports::plain(6379)));
+    Sketch { id: id(n), address, duty: Duty::Replica { of: id(of) }, shard_id: None }
+}
+
+/// What the record says of the six.
+fn record() -> Vec<Sketch> {
+    let ranges = [(0, 5460), (5461, 10922), (10923, 16383)];
+    let masters = (1..=3).zip(ranges).map(|(n, range)| master(n, Some(range), u64::from(n)));
+    masters.chain((4..=6).map(|n| replica(n, n - 3))).collect()
+}
+
+/// The file for the member whose file is damaged: what is left of it first, then the record.
+fn rebuilt(text: &[u8], record: Vec<Sketch>, epoch: u64) -> Result<NodesConf, AssembleError> {
+    let remains = Remains::of(text);
+    let me = remains.me.unwrap_or(id(1));
+    let conf = remains.complete(me, record, epoch, Target::Unknown)?;
+    loads_everywhere(&conf);
+    assert_eq!(NodesConf::parse(conf.to_string().as_bytes()).unwrap(), conf);
+    let vars = conf.vars();
+    assert_eq!(vars.current_epoch, vars.last_vote_epoch, "no vote is given twice");
+    Ok(conf)
+}
+
+fn says(conf: &NodesConf, n: u8) -> String {
+    let node = conf.node(id(n)).unwrap();
+    let slots: Vec<_> = node.slots.iter().map(ToString::to_string).collect();
+    match node.master {
+        Some(of) => format!("of {}", (1..10).find(|n| id(*n) == of).unwrap()),
+        None => format!("{} at {}", slots.join(" "), node.config_epoch),
+    }
+}
+
+#[test]
+fn a_file_of_zero_bytes_is_made_anew_from_the_record() {
+    let conf = rebuilt(&[0; 2000], record(), 6).unwrap();
+    assert_eq!(conf.myself().unwrap().id, id(1));
+    assert_eq!((says(&conf, 1), says(&conf, 6)), ("0-5460 at 1".to_owned(), "of 3".to_owned()));
+    assert_eq!(conf.vars().current_epoch, 6);
+    let stranger = rebuilt(&[0; 2000], record().split_off(1), 6);
+    assert_eq!(stranger.unwrap_err(), AssembleError::NoOwnSketch(id(1)));
+}
+
+#[test]
+fn zero_bytes_at_the_end_cost_the_lines_behind_and_the_record_has_them() {
+    let whole = Six::of(1).text();
+    let third_line_ends = whole.match_indices('\n').nth(2).unwrap().0 + 1;
+    let text = format!("{}{}", &whole[..third_line_ends], "\0".repeat(200));
+    let conf = repaired_six(&text);
+    assert_eq!(conf.damage(), [Damage::ZeroBytes(4), Damage::NoVars]);
+    assert_eq!(conf.trust(), Trust::LinesMissing);
+    assert_eq!(conf.nodes().count(), 3, "what was cut off is not invented");
+    assert!(conf.to_string().ends_with("vars currentEpoch 3 lastVoteEpoch 3\n"));
+
+    let conf = rebuilt(text.as_bytes(), record(), 6).unwrap();
+    assert_eq!(conf.nodes().count(), 6);
+    assert_eq!(
+        [1, 2, 3, 4, 5, 6].map(|n| says(&conf, n)),
+        ["0-5460 at 1", "5461-10922 at 2", "10923-16383 at 3", "of 1", "of 2", "of 3"]
+    );
+    assert!(conf.to_string().ends_with("vars currentEpoch 6 lastVoteEpoch 6\n"));
+}
+
+#[test]
+fn zero_bytes_in_the_middle_cost_the_lines_that_they_are_in() {
+    let mut bytes = Six::of(1).text().into_bytes();
+    let hole = bytes.len() / 2;
+    bytes[hole..hole + 40].fill(0);
+    let conf = NodesConf::parse(&bytes).unwrap();
+    assert_eq!(conf.damage(), [Damage::ZeroBytes(4)]);
+    assert_eq!((conf.trust(), conf.nodes().count()), (Trust::LinesMissing, 5));
+    assert_eq!(conf.vars().current_epoch, 6);
+    assert_eq!(rebuilt(&bytes, record(), 0).unwrap().nodes().count(), 6);
+}
+
+#[test]
+fn an_own_line_without_a_role_gets_the_recorded_one() {
+    for own in ["myself", "myself,slave"] {
+        let text = line(1, "10.1.0.1:6379@16379", "master", "- 0 1 2 connected 0-16383")
+            + &line(2, "10.1.0.2:6379@16379", own, "- 0 0 1 connected")
+            + VARS;
+        assert_eq!(Remains::of(text.as_bytes()).me, Some(id(2)));
+        let conf = rebuilt(text.as_bytes(), vec![replica(2, 1)], 0).unwrap();
+        assert_eq!((says(&conf, 1), says(&conf, 2)), ("0-16383 at 2".into(), "of 1".into()));
+        assert!(conf.myself().unwrap().flags.contains(&Flag::Replica));
+        let unknown = rebuilt(text.as_bytes(), vec![], 0).unwrap_err();
+        assert_eq!(unknown, AssembleError::NoOwnSketch(id(2)));
+    }
+}
+
+#[test]
+fn the_recorded_succession_ends_a_circle() {
+    let own = Six::of(4).with(1, "10.1.0.1:6379@16379", "slave", "{4} 0 1 1 connected");
+    let own = own.with(4, "10.1.0.4:6379@16379", "myself,slave", "{1} 0 1 1 connected");
+    let text = own.text();
+    let succession = vec![master(4, Some((0, 5460)), 7), replica(1, 4)];
+    let conf = rebuilt(text.as_bytes(), succession, 7).unwrap();
+    assert_eq!((says(&conf, 4), says(&conf, 1)), ("0-5460 at 7".into(), "of 4".into()));
+    assert_eq!((says(&conf, 2), says(&conf, 5)), ("5461-10922 at 2".into(), "of 2".into()));
+    assert_eq!(conf.vars().current_epoch, 7);
+    assert_eq!(rebuilt(text.as_bytes(), vec![], 0).unwrap_err(), AssembleError::NoOwnSketch(id(4)));
+}
+
+#[test]
+fn the_disk_of_another_member_can_be_left_for_the_recorded_part() {
+    // Member 2's file lies on the disk of member 4, which has lost its own.
+    let remains = Remains::of(Six::of(2).text().as_bytes());
+    let conf = remains.complete(id(4), record(), 0, Target::Unknown).unwrap();
+    assert_eq!((conf.myself().unwrap().id, says(&conf, 4)), (id(4), "of 1".into()));
+    loads_everywhere(&conf);
+}
+
+/// A file cut at any byte: it never looks whole, what it says is true, and no vote is repeated.
+#[rstest]
+#[case::of_a_master(1)]
+#[case::of_a_replica(6)]
+fn a_file_that_was_cut_off_never_looks_whole(#[case] me: u8) {
+    let text = Six::of(me).text().replace(VARS, "vars currentEpoch 126 lastVoteEpoch 121\n");
+    let whole = NodesConf::parse(text.as_bytes()).unwrap();
+    let (mine, all) = (whole.myself().unwrap(), whole.sketches());
+    let mut readable = 0;
+    for length in 0..text.len() {
+        let cut = &text.as_bytes()[..length];
+        let remains = Remains::of(cut);
+        assert!(remains.epoch <= 126);
+        assert!(remains.me.is_none_or(|id| id == mine.id), "{length}");
+        for sketch in &remains.sketches {
+            assert!(all.contains(sketch), "{length}: {sketch:?}");
+        }
+        let Ok(mut conf) = NodesConf::parse(cut) else { continue };
+        readable += 1;
+        assert_ne!(conf.trust(), Trust::Whole, "{length}");
+        assert_eq!(conf.myself(), Some(mine), "{length}");
+        for node in conf.nodes() {
+            assert_eq!(whole.node(node.id), Some(node), "{length}");
+        }
+        if conf.trust() == Trust::AllButEpochs {
+            assert_eq!(conf.nodes().count(), 6);
+        }
+        conf.repair(at(me, Ports::plain(6379)), &BTreeMap::new());
+        conf.raise_epoch(126);
+        let vars = conf.vars();
+        assert_eq!((vars.current_epoch, vars.last_vote_epoch), (126, 126), "{length}");
+        let again = NodesConf::parse(conf.to_string().as_bytes()).unwrap();
+        assert_eq!(again.trust(), Trust::Whole);
+    }
+    assert!(readable > 30, "{readable}");
+}
+
+#[test]
+fn line_ends_at_the_end_are_no_damage() {
+    // Up to 7.0 a file that has become shorter is filled up with them.
+    let text = Six::of(1).text() + &"\n".repeat(99);
+    assert_eq!(NodesConf::parse(text.as_bytes()).unwrap().trust(), Trust::Whole);
+}
+
+#[test]
+fn of_two_lines_of_epochs_the_higher_numbers_count() {
+    let text = Six::of(1).text() + "vars currentEpoch 5 lastVoteEpoch 4\n";
+    let conf = repaired_six(&text);
+    assert_eq!((conf.damage(), conf.trust()), (&[Damage::Epochs][..], Trust::AllButEpochs));
+    assert_eq!((conf.vars().current_epoch, conf.vars().last_vote_epoch), (6, 6));
 }

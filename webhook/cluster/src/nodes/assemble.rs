@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use super::chain::{End, ends};
 use super::{Endpoint, Flag, Format, Line, Node, NodesConf, Target, Vars};
 use crate::id::{NodeId, ShardId};
 use crate::net::Address;
@@ -105,23 +106,30 @@ impl NodesConf {
     }
 
     /// What this file, or a living server's answer to CLUSTER NODES, knows of all nodes. Left out
-    /// is who does not count: handshakes, nodes without an address and slots, and replicas whose
+    /// is who does not count: handshakes, nodes without an address that nothing depends on, and replicas whose
     /// master can not be told.
     pub fn sketches(&self) -> Vec<Sketch> {
+        let followed: BTreeSet<NodeId> = self.nodes().filter_map(|node| node.master).collect();
         let counts = |node: &&Node| {
-            let lost = node.flags.contains(&Flag::NoAddress) && node.slots.is_empty();
-            node.flags.contains(&Flag::Myself) || !(lost || node.flags.contains(&Flag::Handshake))
+            let idle = node.slots.is_empty() && !followed.contains(&node.id);
+            let lost = node.flags.contains(&Flag::NoAddress) && idle;
+            let mine = node.flags.contains(&Flag::Myself);
+            mine || !(lost || node.flags.contains(&Flag::Handshake))
         };
-        let nodes: BTreeMap<NodeId, &Node> =
-            self.nodes().filter(counts).map(|node| (node.id, node)).collect();
-        let duty = |node: &Node| match node.master {
-            None if node.is_master() => {
+        let nodes: Vec<&Node> = self.nodes().filter(counts).collect();
+        let ends = ends(&nodes.iter().map(|n| (n.id, n.master)).collect());
+        let is_master = |node: &&&Node| node.role() == Some(Flag::Master);
+        let masters: BTreeSet<NodeId> = nodes.iter().filter(is_master).map(|n| n.id).collect();
+        let duty = |node: &Node| match (node.role()?, node.master, ends.get(&node.id)?) {
+            (Flag::Master, None, _) => {
                 Some(Duty::Master { slots: node.slots.clone(), config_epoch: node.config_epoch })
             }
-            None => None,
-            Some(of) => end_of_chain(&nodes, of).map(|of| Duty::Replica { of }),
+            (Flag::Replica, Some(_), End::At(of)) if masters.contains(of) => {
+                Some(Duty::Replica { of: *of })
+            }
+            _ => None,
         };
-        let sketch = |node: &&Node| {
+        let sketch = |node: &Node| {
             Some(Sketch {
                 id: node.id,
                 address: node.endpoint.address().filter(|a| a.client().is_some()),
@@ -129,21 +137,8 @@ impl NodesConf {
                 shard_id: node.endpoint.shard_id(),
             })
         };
-        self.nodes().filter(counts).filter_map(|node| sketch(&node)).collect()
+        nodes.into_iter().filter_map(sketch).collect()
     }
-}
-
-/// The master at the end of a chain of replicas, if it ends at one.
-fn end_of_chain(nodes: &BTreeMap<NodeId, &Node>, of: NodeId) -> Option<NodeId> {
-    let mut seen = BTreeSet::new();
-    let mut at = nodes.get(&of)?;
-    while let Some(next) = at.master {
-        if !seen.insert(at.id) {
-            return None;
-        }
-        at = nodes.get(&next)?;
-    }
-    at.is_master().then_some(at.id)
 }
 
 fn check(me: NodeId, nodes: &BTreeMap<NodeId, Sketch>) -> Result<(), AssembleError> {
@@ -208,7 +203,9 @@ impl Sketch {
 impl fmt::Display for AssembleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoOwnSketch(id) => write!(f, "nobody knows the node {id}, so it has no file"),
+            Self::NoOwnSketch(id) => {
+                write!(f, "it is not known what the node {id} did, so no file can be made for it")
+            }
             Self::Twice(id) => write!(f, "the node {id} is described twice"),
             Self::TwoOwners { range, other } => {
                 write!(f, "two masters claim slots: {range} of one and {other} of another")

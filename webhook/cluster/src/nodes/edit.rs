@@ -6,10 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::{Endpoint, Flag, Format, Line, Node, NodesConf, Vars};
+use super::{Endpoint, Flag, Format, Line, Node, NodesConf, Trust, Vars};
 use crate::id::{NodeId, Ordinal};
 use crate::net::{Address, Ports};
 use crate::plan::Plan;
+use crate::slot::SlotRange;
 
 /// What a repair changed, for people.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -104,12 +105,15 @@ impl NodesConf {
     /// - Where `vars` was cut off, it is the highest epoch that is left: no vote is given twice.
     pub fn repair(&mut self, own: Address, peers: &BTreeMap<NodeId, Address>) -> Changes {
         let mut changes = Changes::default();
+        self.one_vars_line();
         let peers = match self.myself() {
             Some(me) => certain(me.id, own, peers),
             None => BTreeMap::new(),
         };
         self.lines.retain(|line| match line {
-            Line::Node { now, .. } if now.flags.contains(&Flag::Handshake) => {
+            Line::Node { now, .. }
+                if now.flags.contains(&Flag::Handshake) && now.slots.is_empty() =>
+            {
                 changes.dropped.insert(now.id);
                 false
             }
@@ -121,6 +125,7 @@ impl NodesConf {
             if address.is_none() {
                 changes.unknown.insert(node.id);
             }
+            node.endpoint.tidy();
             let before = node.endpoint.clone();
             node.endpoint.point_at(address);
             if node.endpoint != before && address.is_some() {
@@ -129,6 +134,7 @@ impl NodesConf {
             let flags = node.flags.len();
             node.flags.remove(&Flag::Failing);
             node.flags.remove(&Flag::PossiblyFailing);
+            node.flags.remove(&Flag::Handshake);
             if address.is_some() || !node.slots.is_empty() {
                 node.flags.remove(&Flag::NoAddress);
             }
@@ -140,9 +146,9 @@ impl NodesConf {
             node.pong_received = 0;
         }
         self.agree_on_shards();
-        if !self.lines.iter().any(|line| matches!(line, Line::Vars { .. })) {
-            let epoch = self.vars().current_epoch;
-            self.lines.push(Line::from(Vars { current_epoch: epoch, last_vote_epoch: epoch }));
+        if self.trust() != Trust::Whole {
+            let owned = self.nodes().map(|n| n.config_epoch).max().unwrap_or(0);
+            self.raise_epoch(owned);
         }
         changes
     }
@@ -152,9 +158,14 @@ impl NodesConf {
     /// # Errors
     /// If the heir has no line: then nothing is changed.
     pub fn step_down(&mut self, heir: NodeId, epoch: u64) -> Result<(), UnknownHeir> {
-        if self.node(heir).is_none() || self.myself().is_none_or(|me| me.id == heir) {
+        // The id of a handshake is not the node's own yet.
+        let known = |node: &&Node| node.id == heir && !node.flags.contains(&Flag::Handshake);
+        let me = self.myself().filter(|me| me.id != heir).map(|me| me.config_epoch);
+        let Some(own_epoch) = me.filter(|_| self.nodes().any(|node| known(&node))) else {
             return Err(UnknownHeir(heir));
-        }
+        };
+        let epoch = epoch.max(own_epoch);
+        self.one_vars_line();
         let mut slots = Vec::new();
         let mut own = None;
         for node in self.nodes_mut().filter(|n| n.flags.contains(&Flag::Myself)) {
@@ -196,6 +207,7 @@ impl NodesConf {
         if let Some(highest) = highest.filter(|highest| *highest >= epoch) {
             return Err(SuccessionError::OldEpoch { epoch, highest });
         }
+        self.one_vars_line();
         for node in self.nodes_mut() {
             if node.id == me {
                 node.flags.remove(&Flag::Replica);
@@ -203,6 +215,7 @@ impl NodesConf {
                 node.master = None;
                 node.config_epoch = epoch;
                 node.slots.clone_from(&slots);
+                node.open_slots.retain(|open| fits(open, &slots));
             } else if node.id == former {
                 node.follow(me);
             } else if node.master == Some(former) {
@@ -234,6 +247,7 @@ impl NodesConf {
     /// Gives those that have to stay: the own line, whoever owns slots, and whoever is named by a
     /// line that stays (as a master, or by an open slot): engines would make it up again.
     pub fn forget(&mut self, ids: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
+        self.one_vars_line();
         let mut kept = BTreeSet::new();
         let mut named: Vec<&Node> = Vec::new();
         for node in self.nodes() {
@@ -262,23 +276,48 @@ impl NodesConf {
         kept
     }
 
-    fn raise_epoch(&mut self, epoch: u64) {
+    /// Raises `currentEpoch` to what is known from elsewhere. Where the file's own epochs are not
+    /// certain, this member then counts as having voted in all of them.
+    pub fn raise_epoch(&mut self, epoch: u64) {
+        let Vars { current_epoch, last_vote_epoch } = self.vars();
+        let certain = self.trust() == Trust::Whole;
+        let current_epoch = current_epoch.max(last_vote_epoch).max(epoch);
+        let last_vote_epoch = if certain { last_vote_epoch } else { current_epoch };
         for line in &mut self.lines {
             if let Line::Vars { now, .. } = line {
-                now.current_epoch = now.current_epoch.max(epoch);
+                *now = Vars { current_epoch, last_vote_epoch };
             }
         }
     }
 
+    /// Before anything is changed: without the line, the epochs are those of the nodes' lines.
+    fn one_vars_line(&mut self) {
+        let vars = self.vars();
+        let is_vars = |line: &Line| matches!(line, Line::Vars { .. });
+        if self.lines.iter().filter(|line| is_vars(line)).count() != 1 {
+            self.lines.retain(|line| !is_vars(line));
+            self.lines.push(Line::from(vars));
+        }
+    }
+
+    /// Gives every node its master's shard id, and a master without one that of its replicas; if
+    /// some shard has none, all go.
     pub(super) fn agree_on_shards(&mut self) {
-        let shards: BTreeMap<NodeId, String> = self
-            .nodes()
-            .filter(|n| n.master.is_none())
-            .filter_map(|n| Some((n.id, n.endpoint.shard_id()?.to_string())))
-            .collect();
-        let complete = self.nodes().all(|n| shards.contains_key(&n.master.unwrap_or(n.id)));
+        let ends = self.ends();
+        let masters: BTreeMap<NodeId, NodeId> =
+            ends.into_iter().map(|(id, end)| (id, end.id())).collect();
+        let mut shards: BTreeMap<NodeId, String> = BTreeMap::new();
+        let said = |node: &Node| Some((node.id, node.endpoint.shard_id()?.to_string()));
+        for (id, shard) in self.nodes().filter_map(said) {
+            match masters.get(&id) {
+                Some(master) if *master == id => drop(shards.insert(id, shard)),
+                Some(master) => drop(shards.entry(*master).or_insert(shard)),
+                None => {}
+            }
+        }
+        let complete = masters.values().all(|master| shards.contains_key(master));
         for node in self.nodes_mut() {
-            match shards.get(&node.master.unwrap_or(node.id)) {
+            match masters.get(&node.id).and_then(|master| shards.get(master)) {
                 Some(shard) if complete => node.endpoint.set_aux("shard-id", shard.clone()),
                 _ => node.endpoint.aux.retain(|(name, _)| name != "shard-id"),
             }
@@ -296,6 +335,15 @@ impl Node {
         self.slots.clear();
         self.open_slots.clear();
     }
+}
+
+/// Whether an open slot makes sense for the owner of these slots: it gives what it has, or takes
+/// what it has not.
+fn fits(open: &str, slots: &[SlotRange]) -> bool {
+    let inner = open.trim_start_matches('[');
+    let Some((slot, rest)) = inner.split_once('-') else { return false };
+    let owned = |slot: SlotRange| slots.iter().any(|range| range.overlaps(slot));
+    SlotRange::parse(slot).is_ok_and(|slot| owned(slot) == rest.starts_with('>'))
 }
 
 /// The node at the other end of an open slot.

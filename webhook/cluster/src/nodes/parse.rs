@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Damage, Endpoint, Flag, Line, Node, NodesConf, NodesError, Vars};
+use super::chain::End;
+use super::{Damage, Endpoint, Flag, Line, Node, NodesConf, NodesError, Trust, Vars};
 use crate::id::NodeId;
 use crate::slot::SlotRange;
 
@@ -15,47 +16,49 @@ impl NodesConf {
     /// # Errors
     /// Where an engine would abort or crash, where two lines claim one slot or one id (engines
     /// keep the first without a word), where the own line lacks its role or master, where it is a
-    /// replica of its own replica, and where the file ends within a node's line.
+    /// replica of its own replica, and where it is cut off. [`super::Remains`] has what is left.
     pub fn parse(bytes: &[u8]) -> Result<Self, NodesError> {
         if bytes.len() > MAX_BYTES {
             return Err(error(0, "the file is larger than 16 MiB"));
         }
+        if bytes.is_empty() {
+            return Err(error(0, "the file is empty"));
+        }
         let mut damage = Vec::new();
-        let kept = match bytes.iter().position(|b| *b == 0) {
-            Some(at) => {
-                let whole = bytes[..at].iter().rposition(|b| *b == b'\n').map_or(0, |n| n + 1);
-                let line = bytes[..whole].iter().filter(|b| **b == b'\n').count() + 1;
-                damage.push(Damage::ZeroBytes(line));
-                &bytes[..whole]
+        let mut lines = Vec::new();
+        for (n, piece) in pieces(bytes) {
+            match piece {
+                Piece::Whole(text) => match line(text, n)? {
+                    Some(line) => lines.push(line),
+                    None => damage.push(Damage::NoId(n)),
+                },
+                Piece::Zero if damage.iter().any(|d| matches!(d, Damage::ZeroBytes(_))) => {}
+                Piece::Zero => damage.push(Damage::ZeroBytes(n)),
+                Piece::NoText => return Err(error(n, "the line is not text")),
+                // Its last number may be half a number, slots and epochs among them.
+                Piece::Cut(text) => match text.strip_prefix("vars ") {
+                    Some(_) => {
+                        damage.push(Damage::Epochs);
+                        lines.extend(line(&format!("{text}\n"), n).unwrap_or_default());
+                    }
+                    None => damage.push(Damage::CutLine(n)),
+                },
             }
-            None => bytes,
-        };
-        if kept.is_empty() {
-            let why = match bytes {
-                [] => "the file is empty",
-                [0, ..] => "the file holds nothing but zero bytes",
-                _ => "the first line is cut off by zero bytes",
+        }
+        match lines.iter().filter(|l| matches!(l, Line::Vars { .. })).count() {
+            0 if damage.contains(&Damage::Epochs) => {}
+            0 => damage.push(Damage::NoVars),
+            1 => {}
+            _ => damage.push(Damage::Epochs),
+        }
+        if lines.is_empty() {
+            let why = match damage.as_slice() {
+                [Damage::ZeroBytes(_), ..] if bytes.iter().all(|b| *b == 0) => {
+                    "the file holds nothing but zero bytes"
+                }
+                _ => "not one line is whole",
             };
             return Err(error(0, why));
-        }
-        let text = std::str::from_utf8(kept).map_err(|_| error(0, "the file is not text"))?;
-        let mut lines = Vec::new();
-        for (i, raw) in text.split_inclusive('\n').enumerate() {
-            match line(raw, i + 1)? {
-                Some(line) => lines.push(line),
-                None => damage.push(Damage::NoId(i + 1)),
-            }
-        }
-        match lines.last_mut() {
-            // Its last number may be half a number: slots would be lost without a word.
-            Some(Line::Node { raw, .. }) if !raw.ends_with('\n') => {
-                return Err(error(lines.len(), "the line has no end, so the file was cut off"));
-            }
-            Some(Line::Vars { raw, .. }) if !raw.ends_with('\n') => raw.push('\n'),
-            _ => {}
-        }
-        if !lines.iter().any(|l| matches!(l, Line::Vars { .. })) {
-            damage.push(Damage::NoVars);
         }
         let mut conf = Self { lines, damage };
         conf.check()?;
@@ -68,6 +71,9 @@ impl NodesConf {
         let mine: Vec<_> = self.nodes().filter(|n| n.flags.contains(&Flag::Myself)).collect();
         let [me] = mine.as_slice() else {
             let n = mine.len();
+            if n == 0 && self.trust() == Trust::LinesMissing {
+                return Err(error(0, "the own line is not among the lines that are whole"));
+            }
             return Err(error(0, &format!("{n} lines are flagged `myself`, and one has to be")));
         };
         self.check_role(me)?;
@@ -92,10 +98,13 @@ impl NodesConf {
             (false, true, Some(of)) if self.node(of).is_none() => {
                 refused("the own line names a master that has no line")
             }
-            (false, true, Some(of)) if self.circular().contains(&me.id) => refused(&format!(
+            (false, true, Some(of)) if Self::goes_round(me, &self.ends()) => refused(&format!(
                 "the own line says replica of {of}, whose masters go round in a circle, so nobody \
                  is known to own their slots"
             )),
+            (false, true, Some(_)) if !me.slots.is_empty() => {
+                refused("the own line says replica and owns slots")
+            }
             (false, true, Some(_)) => Ok(()),
             (false, true, None) => refused("the own line says replica and names no master"),
             (true, false, Some(_)) => refused("the own line says master and names a master"),
@@ -104,43 +113,50 @@ impl NodesConf {
         }
     }
 
-    /// Nodes whose chain of masters never ends at one.
-    fn circular(&self) -> BTreeSet<NodeId> {
-        let masters: BTreeMap<_, _> = self.nodes().map(|n| (n.id, n.master)).collect();
-        let mut ends: BTreeSet<NodeId> = BTreeSet::new();
-        let mut circular = BTreeSet::new();
-        for start in masters.keys() {
-            let mut path = BTreeSet::new();
-            let mut at = Some(*start);
-            while let Some(id) = at
-                && !ends.contains(&id)
-                && !circular.contains(&id)
-                && path.insert(id)
-            {
-                at = masters.get(&id).copied().flatten();
-            }
-            match at {
-                Some(id) if !ends.contains(&id) => circular.extend(path),
-                _ => ends.extend(path),
-            }
-        }
-        circular
+    fn goes_round(node: &Node, ends: &BTreeMap<NodeId, End>) -> bool {
+        matches!(ends.get(&node.id), Some(End::Circle(_)))
     }
 
     /// Peers whose line does not say what they are. They say it themselves once they are met.
     fn doubtful_peers(&self) -> Vec<Damage> {
-        let circular = self.circular();
-        let doubtful = |n: &&Node| {
-            let replica = n.flags.contains(&Flag::Replica);
-            let settled = n.is_master() != replica && replica == n.master.is_some();
-            !n.flags.contains(&Flag::Handshake) && (!settled || circular.contains(&n.id))
+        let ends = self.ends();
+        let settled = |n: &Node| match (n.role(), n.master) {
+            (Some(Flag::Master), None) => true,
+            (Some(Flag::Replica), Some(_)) => n.slots.is_empty() && !Self::goes_round(n, &ends),
+            _ => false,
         };
+        let doubtful = |n: &&Node| !n.flags.contains(&Flag::Handshake) && !settled(n);
         self.nodes().filter(doubtful).map(|n| Damage::NoRole(n.id)).collect()
     }
 }
 
+/// A line as it stands in the file.
+pub(super) enum Piece<'a> {
+    /// With its end.
+    Whole(&'a str),
+    /// Without.
+    Cut(&'a str),
+    /// With zero bytes in it.
+    Zero,
+    /// Something else.
+    NoText,
+}
+
+/// The lines, numbered from 1.
+pub(super) fn pieces(bytes: &[u8]) -> impl Iterator<Item = (usize, Piece<'_>)> {
+    bytes.split_inclusive(|b| *b == b'\n').zip(1..).map(|(raw, n)| {
+        let piece = match std::str::from_utf8(raw) {
+            _ if raw.contains(&0) => Piece::Zero,
+            Ok(text) if text.ends_with('\n') => Piece::Whole(text),
+            Ok(text) => Piece::Cut(text),
+            Err(_) => Piece::NoText,
+        };
+        (n, piece)
+    })
+}
+
 /// `None` for a line without an id, which is dropped.
-fn line(raw: &str, n: usize) -> Result<Option<Line>, NodesError> {
+pub(super) fn line(raw: &str, n: usize) -> Result<Option<Line>, NodesError> {
     let raw = raw.to_owned();
     let body = raw.strip_suffix('\n').unwrap_or(&raw);
     if body.is_empty() {
@@ -148,7 +164,8 @@ fn line(raw: &str, n: usize) -> Result<Option<Line>, NodesError> {
     }
     let words: Vec<&str> = body.split_ascii_whitespace().collect();
     match words.first() {
-        None => Err(error(n, "the line holds nothing but blanks, on which engines crash")),
+        // Engines crash on it.
+        None => Ok(None),
         Some(&"vars") => {
             let vars = vars(&words[1..], n)?;
             Ok(Some(Line::Vars { raw, was: vars, now: vars }))
@@ -187,7 +204,7 @@ fn node(words: &[&str], n: usize) -> Result<Node, NodesError> {
         ping_sent: number(ping, n)?,
         pong_received: number(pong, n)?,
         config_epoch: number(epoch, n)?,
-        link: (*link).to_owned(),
+        link: link_state(link, n)?,
         slots: Vec::new(),
         open_slots: Vec::new(),
     };
@@ -208,6 +225,13 @@ fn node(words: &[&str], n: usize) -> Result<Node, NodesError> {
         }
     }
     Ok(node)
+}
+
+/// One word, but quotes in it would be the reader's own.
+fn link_state(text: &str, n: usize) -> Result<String, NodesError> {
+    let plain = text.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\'');
+    let text = plain.then(|| text.to_owned());
+    text.ok_or_else(|| error(n, "the link state is not one that engines write"))
 }
 
 /// `host:port[@bus][,hostname[,name=value]*]`, the host up to the last colon.

@@ -4,9 +4,11 @@
 //! target would abort on or take for something else; what it knows stays word for word.
 
 use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::edit::cluster_port;
 use super::{Endpoint, Format, NodesConf};
+use crate::id::ShardId;
 use crate::launch::Engine;
 
 /// The version that will read a file.
@@ -30,6 +32,7 @@ pub enum Target {
 const REDIS_7_2: [&str; 4] = ["shard-id", "nodename", "tcp-port", "tls-port"];
 const VALKEY_8_0: [&str; 2] = ["client-ipv4", "client-ipv6"];
 const VALKEY_9_0: [&str; 2] = ["client-tcp-port", "client-tls-port"];
+/// 9.0 aborts on it.
 const VALKEY_9_1: [&str; 1] = ["availability-zone"];
 
 // === impl Target ===
@@ -110,13 +113,51 @@ impl Endpoint {
             }
             let gone = self.aux.extract_if(.., |(name, _)| !known(name));
             dropped.extend(gone.map(|(name, _)| name));
-            // 7.0 reads everything after the comma as a name, and an empty one as none.
-            if self.aux.is_empty() && self.hostname.as_deref() == Some("") {
-                self.hostname = None;
-            }
+            self.end_early();
         }
         if !target.reads_hostname() && self.hostname.take().is_some_and(|name| !name.is_empty()) {
             dropped.insert("hostname".to_owned());
         }
     }
+
+    /// Drops what every engine would abort on: fields with a value that their name does not
+    /// allow, and text with quotes in it, which the engines' reader takes for its own.
+    pub(super) fn tidy(&mut self) {
+        let before = self.aux.len();
+        let mut names = BTreeSet::new();
+        self.aux.retain(|(name, value)| allowed(name, value) && names.insert(name.clone()));
+        if self.hostname.as_ref().is_some_and(|name| !name.chars().all(is_plain)) {
+            self.hostname = Some(String::new());
+        }
+        if self.aux.len() != before {
+            self.end_early();
+        }
+    }
+
+    /// 7.0 reads everything after the comma as a name, and an empty one as none.
+    fn end_early(&mut self) {
+        if self.aux.is_empty() && self.hostname.as_deref() == Some("") {
+            self.hostname = None;
+        }
+    }
+}
+
+/// Whether engines that know an auxiliary field take this value for it.
+fn allowed(name: &str, value: &str) -> bool {
+    let plain = |text: &str| text.chars().all(is_plain);
+    plain(name)
+        && match name {
+            "shard-id" => value.parse::<ShardId>().is_ok(),
+            "tcp-port" | "tls-port" | "client-tcp-port" | "client-tls-port" => {
+                value.bytes().all(|b| b.is_ascii_digit()) && value.parse::<u16>().is_ok()
+            }
+            "client-ipv4" => value.is_empty() || value.parse::<Ipv4Addr>().is_ok(),
+            "client-ipv6" => value.is_empty() || value.parse::<Ipv6Addr>().is_ok(),
+            _ => plain(value),
+        }
+}
+
+/// Stricter than the engines (`isValidAuxChar`) by quotes, `=` and what is not ASCII.
+fn is_plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "-_./".contains(c)
 }

@@ -1,9 +1,13 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use rstest::rstest;
 
+use super::edit::SuccessionError;
 use super::*;
 use crate::id::Ordinal;
+use crate::launch::Engine;
+use crate::net::Ports;
 use crate::plan::Plan;
 
 const REDIS_7_0: &str = "\
@@ -80,10 +84,11 @@ fn shard_ids_agree_or_go() {
     conf.repair(at("10.0.0.1"), &BTreeMap::new());
     assert!(conf.nodes().all(|n| n.endpoint.aux("shard-id") == Some(&"a".repeat(40))));
 
-    let text = text.replace(&"a".repeat(40), "");
+    let text = text.replace(&format!("shard-id={}", "a".repeat(40)), "nodename=a");
+    let text = text.replace(&format!("shard-id={}", "b".repeat(40)), "nodename=b");
     let mut conf = NodesConf::parse(text.as_bytes()).unwrap();
     conf.repair(at("10.0.0.1"), &BTreeMap::new());
-    assert!(conf.nodes().all(|n| n.endpoint.aux("shard-id").is_none()));
+    assert!(conf.nodes().all(|n| n.endpoint.shard_id().is_none()));
 }
 
 #[test]
@@ -109,10 +114,7 @@ fn damage_is_named() {
         format!("the id {} stands on two lines", "1".repeat(40))
     );
     assert_eq!(why("handshake", "hand"), "line 4: unknown flag `hand`");
-    assert_eq!(
-        why("\nvars", "\n \nvars"),
-        "line 5: the line holds nothing but blanks, on which engines crash"
-    );
+    assert_eq!(with("\nvars", "\n \nvars").unwrap().damage(), [Damage::NoId(5)]);
     assert_eq!(NodesConf::parse(b"").unwrap_err().to_string(), "the file is empty");
     assert_eq!(
         NodesConf::parse(&[0; 99]).unwrap_err().to_string(),
@@ -128,6 +130,217 @@ fn damage_is_named() {
         " :0@0 noaddr",
     );
     assert_eq!(no_id.unwrap().damage(), [Damage::NoId(3)]);
+}
+
+// --- by target version ---
+
+fn target(engine: Engine, version: &str) -> Target {
+    Target::parse(engine, version)
+}
+
+#[test]
+fn a_target_is_read_from_versions_and_tags() {
+    let known = |engine, major, minor| Target::Known { engine, major, minor };
+    assert_eq!(target(Engine::Redis, "7.2.4"), known(Engine::Redis, 7, 2));
+    assert_eq!(target(Engine::Redis, "6-alpine"), known(Engine::Redis, 6, 0));
+    assert_eq!(target(Engine::Valkey, "v9.1.2-bookworm"), known(Engine::Valkey, 9, 1));
+    assert_eq!(target(Engine::Valkey, "8.1-rc2"), known(Engine::Valkey, 8, 1));
+    for unclear in ["7", "7-alpine", "latest", "", "unstable", "99999999"] {
+        assert_eq!(target(Engine::Redis, unclear), Target::Unknown, "{unclear}");
+    }
+}
+
+#[test]
+fn fields_that_the_target_does_not_know_go_and_nothing_else() {
+    let shard = "a".repeat(40);
+    let with = |field: &str| {
+        format!(
+            "{} 10.0.0.1:{field}  myself,master - 0 0 1 connected 0-16383\n\nvars currentEpoch 1 \
+             lastVoteEpoch 1 foo 2\n",
+            id('1')
+        )
+    };
+    let newest = format!(
+        "6379@16379,h.example,availability-zone=a,client-tls-port=7,client-tcp-port=8,\
+         client-ipv6=fd00::1,client-ipv4=10.0.0.9,tls-port=0,nodename=n,shard-id={shard}"
+    );
+    let redis = format!("6379@16379,h.example,tls-port=0,nodename=n,shard-id={shard}");
+    let valkey_9_0 = newest.replace(",availability-zone=a", "");
+    let valkey_8 = valkey_9_0.replace(",client-tls-port=7,client-tcp-port=8", "");
+    for (target, expected) in [
+        (Target::Unknown, newest.as_str()),
+        (target(Engine::Valkey, "9.1.0"), &newest),
+        (target(Engine::Valkey, "9.0.3"), &valkey_9_0),
+        (target(Engine::Valkey, "8.1.1"), &valkey_8),
+        (target(Engine::Valkey, "7.2.5"), &redis),
+        (target(Engine::Redis, "8.6.3"), &redis),
+        (target(Engine::Redis, "7.2.0"), &redis),
+        (target(Engine::Redis, "7.0.15"), "6379@16379,h.example"),
+        (target(Engine::Redis, "6.2.14"), "6379@16379"),
+        (target(Engine::Redis, "5.0.6"), "6379@16379"),
+    ] {
+        let mut conf = NodesConf::parse(with(&newest).as_bytes()).unwrap();
+        conf.adapt(target);
+        let read = NodesConf::parse(with(expected).as_bytes()).unwrap();
+        assert!(conf.nodes().eq(read.nodes()), "{target:?}: {conf}");
+        assert!(conf.to_string().ends_with("\n\nvars currentEpoch 1 lastVoteEpoch 1 foo 2\n"));
+    }
+    let mut known = NodesConf::parse(with(&redis).as_bytes()).unwrap();
+    assert_eq!(known.adapt(target(Engine::Redis, "7.2.4")), BTreeSet::new());
+    assert_eq!(known.to_string(), with(&redis), "not even the blanks");
+}
+
+#[rstest]
+#[case::tls_only("0@16380,,tls-port=6380", "6380@16380")]
+#[case::both_and_the_bus_over_tls("6379@16380,,tls-port=6380", "6380@16380")]
+#[case::both_and_the_bus_in_the_clear("6379@16379,,tls-port=6380", "6379@16379")]
+#[case::both_have_a_field("1@16380,,tcp-port=6379,tls-port=6380", "6380@16380")]
+#[case::the_front_is_tls("6380@16380,,tcp-port=6379", "6380@16380")]
+fn without_the_field_the_port_in_front_is_the_clusters(#[case] before: &str, #[case] after: &str) {
+    let text =
+        |address: &str| format!("{} 10.0.0.1:{address} myself,master - 0 0 1 connected\n", id('1'));
+    let mut conf = NodesConf::parse(text(before).as_bytes()).unwrap();
+    assert_eq!(conf.adapt(target(Engine::Redis, "7.0.15")).len(), before.matches('=').count());
+    assert_eq!(conf.to_string(), text(after));
+}
+
+#[test]
+fn values_that_every_engine_aborts_on_go_with_a_repair() {
+    let line = |fields: &str| {
+        format!("{} 10.0.0.1:1@2,{fields} myself,master - 0 0 1 connected\n", id('1'))
+    };
+    for (before, after) in [
+        (",tls-port=123456,nodename=a", ",nodename=a"),
+        (",tls-port=x,tcp-port=", ""),
+        (",client-ipv4=fd00::1,nodename=a.b-c", ",nodename=a.b-c"),
+        (",nodename=it's", ""),
+        (",nodename=a,nodename=b", ",nodename=a"),
+        ("a\"b,nodename=a", ",nodename=a"),
+        ("a_b.example", "a_b.example"),
+    ] {
+        let mut conf = NodesConf::parse(line(before).as_bytes()).unwrap();
+        conf.repair(at("10.0.0.1"), &BTreeMap::new());
+        let comma = if after.is_empty() { "" } else { "," };
+        let written = conf.to_string();
+        assert!(written.contains(&format!("16379{comma}{after} myself")), "{before}: {written}");
+    }
+}
+
+// --- succession, holding back, forgetting ---
+
+const SHARD_OF_THREE: &str = "\
+1111111111111111111111111111111111111111 10.0.0.1:6379@16379 master,fail - 0 0 4 connected 0-99 200
+2222222222222222222222222222222222222222 10.0.0.2:6379@16379 master - 0 0 2 connected 300-400
+3333333333333333333333333333333333333333 10.0.0.3:6379@16379 myself,slave 1111111111111111111111111111111111111111 0 0 0 connected
+4444444444444444444444444444444444444444 10.0.0.4:6379@16379 slave 1111111111111111111111111111111111111111 0 0 0 connected
+5555555555555555555555555555555555555555 10.0.0.5:6379@16379 slave 2222222222222222222222222222222222222222 0 0 0 connected
+vars currentEpoch 4 lastVoteEpoch 3
+";
+
+#[test]
+fn the_heir_takes_its_masters_slots_and_its_shard_follows() {
+    let mut conf = NodesConf::parse(SHARD_OF_THREE.as_bytes()).unwrap();
+    conf.succeed(7).unwrap();
+    assert_eq!(
+        conf.to_string(),
+        "\
+1111111111111111111111111111111111111111 10.0.0.1:6379@16379 slave,fail 3333333333333333333333333333333333333333 0 0 0 connected
+2222222222222222222222222222222222222222 10.0.0.2:6379@16379 master - 0 0 2 connected 300-400
+3333333333333333333333333333333333333333 10.0.0.3:6379@16379 myself,master - 0 0 7 connected 0-99 200
+4444444444444444444444444444444444444444 10.0.0.4:6379@16379 slave 3333333333333333333333333333333333333333 0 0 0 connected
+5555555555555555555555555555555555555555 10.0.0.5:6379@16379 slave 2222222222222222222222222222222222222222 0 0 0 connected
+vars currentEpoch 7 lastVoteEpoch 3
+"
+    );
+    assert_eq!(conf.succeed(8), Err(SuccessionError::NoReplica));
+}
+
+#[test]
+fn an_heir_keeps_the_open_slots_that_still_make_sense() {
+    let open = |slot: u16, way: &str| format!("[{slot}-{way}-{}]", id('2'));
+    let own = [open(50, ">"), open(350, "<"), open(60, "<"), open(360, ">")];
+    let line = format!("{} 0 0 0 connected", id('1'));
+    let text = SHARD_OF_THREE.replacen(&line, &format!("{line} {}", own.join(" ")), 1);
+    let mut conf = NodesConf::parse(text.as_bytes()).unwrap();
+    conf.succeed(7).unwrap();
+    assert_eq!(conf.myself().unwrap().open_slots, own[..2]);
+}
+
+#[test]
+fn a_succession_that_others_need_not_believe_is_refused() {
+    let with = |from: &str, to: &str, epoch: u64| {
+        let mut conf = NodesConf::parse(SHARD_OF_THREE.replace(from, to).as_bytes()).unwrap();
+        let before = conf.clone();
+        let refused = conf.succeed(epoch).unwrap_err();
+        assert_eq!(conf, before, "nothing is changed");
+        refused.to_string()
+    };
+    assert_eq!(
+        with("", "", 4),
+        "the succession's epoch 4 is not above 4, which the file already has"
+    );
+    let chain =
+        with("0.1:6379@16379 master,fail -", &format!("0.1:6379@16379 slave {}", id('2')), 9);
+    assert_eq!(chain, format!("the own line's master {} is not listed as a master", id('1')));
+    assert_eq!(
+        with(&format!("myself,slave {}", id('1')), "myself,master -", 9),
+        "the own line is not a replica's, so it succeeds nobody"
+    );
+}
+
+#[test]
+fn only_other_owners_are_doubted_by_a_lone_starter() {
+    let mut conf = NodesConf::parse(SHARD_OF_THREE.as_bytes()).unwrap();
+    conf.succeed(7).unwrap();
+    conf.repair(at("10.0.0.3"), &BTreeMap::new());
+    assert!(conf.hold_back());
+    let doubted = |n: &&Node| n.flags.contains(&Flag::PossiblyFailing);
+    let ids: Vec<_> = conf.nodes().filter(doubted).map(|n| n.id).collect();
+    assert_eq!(ids, [id('2')]);
+    let one = format!("{} :0@0 myself,master - 0 0 1 connected 0-16383\n", id('1'));
+    assert!(!NodesConf::parse(one.as_bytes()).unwrap().hold_back(), "nobody else owns anything");
+}
+
+#[test]
+fn whoever_is_needed_is_not_forgotten() {
+    let mut conf = NodesConf::parse(SHARD_OF_THREE.as_bytes()).unwrap();
+    let all: BTreeSet<NodeId> = "12345".chars().map(id).collect();
+    assert_eq!(conf.forget(&all), BTreeSet::from(['1', '2', '3'].map(id)));
+    assert_eq!(conf.nodes().count(), 3);
+
+    let mut conf = NodesConf::parse(REDIS_7_0.as_bytes()).unwrap();
+    assert_eq!(conf.forget(&BTreeSet::from([id('3'), id('9')])), BTreeSet::new());
+    assert!(conf.node(id('3')).is_none());
+    assert_eq!(conf.to_string().lines().count(), 4);
+
+    // The partner of an open slot would be made up again by the engine, without an address.
+    let text = REDIS_7_0.replace("5461-16383", "").replace(" \n", "\n");
+    let mut conf = NodesConf::parse(text.as_bytes()).unwrap();
+    assert_eq!(conf.forget(&BTreeSet::from([id('2')])), BTreeSet::from([id('2')]));
+}
+
+#[test]
+fn a_handshake_inherits_nothing() {
+    let mut conf = NodesConf::parse(REDIS_7_0.as_bytes()).unwrap();
+    assert_eq!(conf.step_down(id('4'), 9), Err(edit::UnknownHeir(id('4'))));
+}
+
+#[test]
+fn no_slot_falls_to_a_lower_epoch() {
+    let mut conf =
+        NodesConf::parse(REDIS_7_0.replace(" 1 connected 0-", " 8 connected 0-").as_bytes())
+            .unwrap();
+    conf.step_down(id('3'), 7).unwrap();
+    assert_eq!(conf.node(id('3')).unwrap().config_epoch, 8);
+}
+
+#[test]
+fn epochs_of_a_file_without_them_do_not_fall_when_a_node_goes() {
+    let text = REDIS_7_0.replace("vars currentEpoch 6 lastVoteEpoch 5\n", "");
+    let text = text.replace(" 0 1 1 disconnected", " 0 1 9 disconnected");
+    let mut conf = NodesConf::parse(text.as_bytes()).unwrap();
+    conf.forget(&BTreeSet::from([id('3')]));
+    assert_eq!(conf.vars().current_epoch, 9);
 }
 
 proptest! {

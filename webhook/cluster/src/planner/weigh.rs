@@ -24,7 +24,7 @@ use super::decide::{self, Decision, Sound};
 use super::{Action, HoldBack, How, Inspected, Inspection, Link, Millis, PROBE_PATIENCE, Poll};
 use crate::id::NodeId;
 use crate::net::Address;
-use crate::nodes::{Damage, Flag, Node, NodesConf, Target};
+use crate::nodes::{Flag, Node, NodesConf, Target, Trust};
 use crate::protocol::{Identity, Member, Proposal, Role, Severity, Succession, View};
 use crate::record::{self, Standing};
 use crate::slot::SlotRange;
@@ -653,7 +653,7 @@ fn has_majority(nodes: &NodesConf, gone: NodeId) -> bool {
 
 /// Whether a file ends before its end: then the slots of its last lines can not be trusted.
 fn is_cut_off(conf: &NodesConf) -> bool {
-    conf.damage().contains(&Damage::NoVars)
+    conf.trust() == Trust::LinesMissing
 }
 
 fn covers(all: &[SlotRange], part: &[SlotRange]) -> bool {

@@ -4,7 +4,6 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 /// The name of a node on the cluster bus: 40 characters of `a-z0-9`.
 ///
@@ -42,12 +41,6 @@ impl NodeId {
     /// The 40 characters.
     pub fn as_str(&self) -> &str {
         text(&self.0)
-    }
-
-    /// The id that a copy of this node has under another salt: the same for every file that names
-    /// it, and never that of another node (SHA-256).
-    pub fn renamed(&self, salt: &str) -> Self {
-        Self::from_digest(&Sha256::digest(format!("mooring rename\0{salt}\0{self}")).into())
     }
 }
 

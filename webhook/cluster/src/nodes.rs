@@ -15,10 +15,16 @@ use crate::net::{Address, Ports};
 use crate::protocol::{Identity, Role};
 use crate::slot::SlotRange;
 
+mod assemble;
 pub mod edit;
 mod parse;
+mod rename;
+mod target;
 
+pub use assemble::{AssembleError, Duty, Sketch};
 pub use parse::MAX_BYTES;
+pub use rename::{renamed, renamed_shard};
+pub use target::Target;
 
 /// A nodes.conf.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -205,6 +211,19 @@ impl NodesConf {
         if self.nodes().any(|n| !n.endpoint.aux.is_empty()) { Format::Aux } else { Format::Plain }
     }
 
+    /// Takes the file as it is now for what was read, so that it equals its own text, read.
+    fn settle(&mut self) {
+        for line in &mut self.lines {
+            match line {
+                Line::Blank(_) => {}
+                Line::Vars { was, now, .. } if was == now => {}
+                Line::Node { was, now, .. } if was == now => {}
+                Line::Vars { now, .. } => *line = Line::from(*now),
+                Line::Node { now, .. } => *line = Line::from((**now).clone()),
+            }
+        }
+    }
+
     fn nodes_mut(&mut self) -> impl Iterator<Item = &mut Node> {
         self.lines.iter_mut().filter_map(|line| match line {
             Line::Node { now, .. } => Some(&mut **now),
@@ -225,6 +244,21 @@ impl fmt::Display for NodesConf {
             }
         }
         Ok(())
+    }
+}
+
+// === impl Line ===
+
+impl From<Vars> for Line {
+    fn from(vars: Vars) -> Self {
+        Self::Vars { raw: format!("{vars}\n"), was: vars, now: vars }
+    }
+}
+
+impl From<Node> for Line {
+    fn from(node: Node) -> Self {
+        let raw = format!("{node}\n");
+        Self::Node { raw, was: Box::new(node.clone()), now: Box::new(node) }
     }
 }
 
@@ -270,9 +304,15 @@ impl Endpoint {
     pub fn address(&self) -> Option<Address> {
         let ip = self.host.parse().ok()?;
         let on = |port: u16| (port != 0).then_some(port);
-        let tls = self.aux("tls-port").and_then(|p| p.parse().ok()).and_then(on);
+        let aux = |name: &str| self.aux(name).map(|p| p.parse().unwrap_or(0));
+        // The port in front is the one of the two that has no field of its own.
+        let (tcp, tls) = match (aux("tcp-port"), aux("tls-port")) {
+            (None, tls) => (self.port, tls.unwrap_or(0)),
+            (Some(tcp), None) => (tcp, self.port),
+            (Some(tcp), Some(tls)) => (tcp, tls),
+        };
         let bus = self.bus.or_else(|| self.port.checked_add(10_000))?;
-        Some(Address { ip, ports: Ports { tcp: on(self.port), tls, bus } })
+        Some(Address { ip, ports: Ports { tcp: on(tcp), tls: on(tls), bus } })
     }
 
     /// The value of an auxiliary field.

@@ -11,19 +11,26 @@
 //!   a past;
 //! - no peer is waited for: every wait has a deadline, and what is unknown then stays unknown;
 //! - an address is written for a node id only when the registry has it from that member itself,
-//!   or the server behind it named that id, or the pod behind it has run there ever since.
+//!   or the server behind it named that id, or the pod behind it has run there ever since;
+//! - a member without data is never started as the owner of slots while another member of its
+//!   shard has data, on a disk or in a living process;
+//! - a succession is in the record before anybody acts on it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 use crate::id::NodeId;
-use crate::net::{Address, Ports};
-use crate::nodes::{Flag, Format, Node, NodesConf};
-use crate::protocol::{Disk, Mark, Proposal, Register, Report, View};
+use crate::net::Address;
+use crate::nodes::{NodesConf, Target};
+use crate::protocol::{Mark, Proposal, Register, Report, View};
+use crate::record::{self, Place};
 use crate::server::ServerConfig;
-use decide::{Decision, Knowledge};
+use decide::{Decision, Sound};
+use weigh::{Forced, Step, Weak, Weighing};
 
 mod decide;
+mod gather;
+mod weigh;
 
 /// Milliseconds since the step began.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
@@ -34,12 +41,16 @@ pub struct Millis(pub u64);
 pub struct Setup {
     /// The step's version.
     pub step: String,
+    /// Namespace of the StatefulSet.
+    pub namespace: String,
+    /// Name of the StatefulSet.
+    pub set: String,
     /// The pod's addresses, the primary one first.
     pub ips: Vec<IpAddr>,
     /// The server's configuration, or why it can not be read.
     pub config: Result<ServerConfig, String>,
-    /// How a first file is written: by the engine's version where it is known.
-    pub format: Format,
+    /// Which engine will read the file.
+    pub target: Target,
     /// Whether the first starter after an outage may be kept from taking writes.
     pub hold_back: HoldBack,
 }
@@ -161,12 +172,14 @@ pub enum Answer {
 /// Something to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Send `CLUSTER FAILOVER FORCE` to the server at this address, once it has named this id.
+    /// Make the replica at this address the master, once it has named this id.
     Force {
         /// Where it is.
         at: SocketAddr,
         /// Who it has to be.
         id: NodeId,
+        /// By whose consent.
+        how: How,
     },
     /// Ask the server behind an address what it and its cluster are, within 300 ms: CLUSTER NODES,
     /// INFO replication, and whether it holds keys.
@@ -198,6 +211,15 @@ pub enum Action {
     },
 }
 
+/// By whose consent a replica becomes master.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum How {
+    /// A majority of masters votes: `CLUSTER FAILOVER FORCE`.
+    Vote,
+    /// Nobody is there to vote, and the record has named it: `CLUSTER FAILOVER TAKEOVER`.
+    Record,
+}
+
 /// What to do now, and when to ask again if nothing happens before.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Poll {
@@ -225,10 +247,13 @@ pub struct Planner {
     setup: Setup,
     disk: DiskState,
     registry: Registry,
+    /// The id that is kept although the disk does not say it, once the registry was told.
+    declared: Option<NodeId>,
     twin: Twin,
     probes: BTreeMap<SocketAddr, Probe>,
     resolved: Option<Vec<IpAddr>>,
     resolve_asked: Option<Millis>,
+    weighing: Weighing,
     ending: Option<Ending>,
 }
 
@@ -243,6 +268,7 @@ enum DiskState {
 struct DiskRead {
     conf: Result<Option<NodesConf>, String>,
     data: bool,
+    mark: Option<Mark>,
 }
 
 #[derive(Debug)]
@@ -288,10 +314,12 @@ impl Planner {
             setup,
             disk: DiskState::Unread,
             registry: Registry::Idle { next: Millis(0), attempts: 0 },
+            declared: None,
             twin: Twin::Unchecked,
             probes: BTreeMap::new(),
             resolved: None,
             resolve_asked: None,
+            weighing: Weighing::default(),
             ending: None,
         }
     }
@@ -304,6 +332,11 @@ impl Planner {
         }
     }
 
+    /// What it waits for, where it waits for something that may not come.
+    pub fn waits_for(&self) -> Option<&str> {
+        self.weighing.waits_for.as_deref()
+    }
+
     /// Takes a fact in.
     pub fn observe(&mut self, now: Millis, fact: Fact) {
         match fact {
@@ -312,10 +345,13 @@ impl Planner {
                     Some(bytes) => NodesConf::parse(&bytes).map(Some).map_err(|e| e.to_string()),
                     None => Ok(None),
                 };
-                self.disk = DiskState::Read(Box::new(DiskRead { conf, data: seen.data }));
+                let DiskSeen { data, mark, .. } = seen;
+                self.disk = DiskState::Read(Box::new(DiskRead { conf, data, mark }));
             }
+            Fact::Forced { at, result } => self.weighing.forced(now, at, result),
+            Fact::Inspected { at, answer } => self.weighing.inspected(at, answer),
             Fact::Probed { at, answer } => self.probed(now, at, answer),
-            Fact::Inspected { .. } | Fact::Forced { .. } | Fact::Proposed(_) => {}
+            Fact::Proposed(result) => self.proposed(now, result),
             Fact::Registered(view) => self.registry = Registry::Known(view),
             Fact::RegistryFailed { why, retry } => self.registry_failed(now, why, retry),
             Fact::Reported(result) => self.reported(result),
@@ -364,38 +400,154 @@ impl Planner {
             DiskState::Asked => return,
             DiskState::Read(disk) => disk,
         };
-        let conf = match &disk.conf {
-            Ok(conf) => conf.clone(),
-            Err(why) => {
-                let text = format!(
-                    "{} is damaged ({why}): restore it from {}.bak or another member's copy, or, if \
-                     the pod's data are not needed, delete the pod's claim",
-                    config.nodes_conf.display(),
-                    config.nodes_conf.display(),
-                );
-                return self.refuse(text);
-            }
-        };
-        let data = disk.data;
-        self.check_twin(now, conf.as_ref(), poll);
-        self.ask_registry(now, &config, conf.as_ref(), data, poll);
-        if !matches!(self.registry, Registry::Known(_) | Registry::Away(_)) {
+        let (conf, data) = (disk.conf.clone(), disk.data);
+        let readable = conf.clone().ok().flatten();
+        self.check_twin(now, readable.as_ref(), poll);
+        self.ask_registry(now, &config, readable.as_ref(), data, poll);
+        if self.ending.is_some() || !matches!(self.registry, Registry::Known(_) | Registry::Away(_))
+        {
             return;
         }
-        let settled = self.ask_peers(now, &config, conf.as_ref(), poll);
+        let conf = match conf.map(|c| c.map(|c| self.as_this_sets(c)).transpose()) {
+            Ok(Ok(conf)) => Ok(conf),
+            Ok(Err(copy)) => return self.refuse(copy),
+            Err(damage) => Err(damage),
+        };
+        let readable = conf.as_ref().ok().and_then(Option::as_ref);
+        let settled = self.ask_peers(now, &config, readable, poll);
         if !settled || !matches!(self.twin, Twin::Gone) {
             return;
         }
-        let peers = self.peers(conf.as_ref());
-        let knowledge = match &self.registry {
-            Registry::Known(view) => Knowledge::View(view),
-            Registry::Away(why) => Knowledge::Away(why),
-            Registry::Idle { .. } | Registry::Asked { .. } => return,
-        };
         let own = Address { ip: self.own_ip(), ports: config.ports() };
-        let decision =
-            decide::decide(conf.as_ref(), data, own, &peers, knowledge, self.setup.format);
+        let decision = if weigh::is_sound(&conf, data, self.view()) {
+            decide::decide(&Sound {
+                conf: readable,
+                own,
+                peers: &self.peers(readable),
+                view: self.view(),
+                target: self.setup.target,
+                // Where all come at once, nobody waits for this one's readiness.
+                hold_back: match self.view() {
+                    Some(view) if view.parallel => HoldBack::Allowed,
+                    _ => self.setup.hold_back,
+                },
+            })
+        } else {
+            let Some(decision) = self.weigh(now, &config, &conf, data, own, poll) else { return };
+            decision
+        };
         self.carry_out(&decision);
+    }
+
+    /// The disk's file with the ids of this set: those of a copy of another set's disk are mapped
+    /// to new ones, the same on every member's copy.
+    ///
+    /// # Errors
+    /// If it is a copy, and it can not be known that this set has no ids of its own.
+    fn as_this_sets(&self, mut conf: NodesConf) -> Result<NodesConf, String> {
+        let DiskState::Read(disk) = &self.disk else { return Ok(conf) };
+        let place = Place { namespace: &self.setup.namespace, name: &self.setup.set };
+        let Some(mark) = disk.mark.as_ref().filter(|m| record::is_copy(m, place)) else {
+            return Ok(conf);
+        };
+        let whose = format!("{}/{}", mark.namespace, mark.name);
+        let Some(view) = self.view() else {
+            return Err(format!(
+                "this disk is a copy of one of {whose} and can not be given ids of its own without \
+                 the registry; trying again"
+            ));
+        };
+        let id = conf.myself().map(|me| me.id);
+        if id.is_some_and(|id| record::is_renamed(mark, id, &view.plan)) {
+            return Ok(conf);
+        }
+        let native = view.members.iter().chain(&view.earlier).find(|(name, member)| {
+            let Some(mark) = &member.disk.mark else {
+                return **name != view.pod && record::has_begun(&view.plan, member);
+            };
+            **name != view.pod && !record::is_copy(mark, place)
+        });
+        if let Some((native, _)) = native {
+            return Err(format!(
+                "this disk belongs to {whose}, and {native} of this set has a disk of its own: \
+                 give this pod its own disk back, or an empty one"
+            ));
+        }
+        conf.rename(&view.plan.salt);
+        Ok(conf)
+    }
+
+    /// Weighs a start that could do harm; `None` while something is still to be found out.
+    fn weigh(
+        &mut self,
+        now: Millis,
+        config: &ServerConfig,
+        conf: &Result<Option<NodesConf>, String>,
+        data: bool,
+        own: Address,
+        poll: &mut Poll,
+    ) -> Option<Decision> {
+        let readable = conf.as_ref().ok().and_then(Option::as_ref);
+        let around = self.around(config, readable);
+        if !self.weighing.look_around(now, around, poll) {
+            return None;
+        }
+        let peers = self.peers(readable);
+        let step = weigh::weigh(&Weak {
+            conf,
+            data,
+            keeps: true,
+            own,
+            peers: &peers,
+            view: self.view(),
+            away: match &self.registry {
+                Registry::Away(why) => why,
+                _ => "",
+            },
+            target: self.setup.target,
+            declared: self.declared,
+            weighing: &self.weighing,
+            now,
+        });
+        match step {
+            Step::Done(decision) => return Some(decision),
+            Step::Wait(what) => {
+                self.weighing.waits_for = Some(what);
+                let next = self.weighing.pause(now);
+                poll.wake_at(next);
+                // Others may register meanwhile.
+                if matches!(self.registry, Registry::Known(_)) {
+                    self.registry = Registry::Idle { next, attempts: 0 };
+                }
+            }
+            Step::Declare(id) => {
+                self.declared = Some(id);
+                self.registry = Registry::Idle { next: now, attempts: 0 };
+                poll.wake_at(now);
+            }
+            Step::Force { at, id, how } => {
+                self.weighing.force = Some(Forced { at, id, how, since: now, result: None });
+                poll.actions.push(Action::Force { at, id, how });
+                poll.wake_at(self.weighing.pause(now));
+            }
+            Step::Propose(proposal) => {
+                self.weighing.proposing = Some(proposal.clone());
+                poll.actions.push(Action::Propose(proposal));
+            }
+            Step::Proposing => {}
+        }
+        None
+    }
+
+    fn proposed(&mut self, now: Millis, result: Result<Box<View>, String>) {
+        self.weighing.proposing = None;
+        match result {
+            Ok(view) => self.registry = Registry::Known(view),
+            Err(why) => {
+                self.weighing.refused = Some(why);
+                self.weighing.pause(now);
+            }
+        }
     }
 
     /// Lines up what the decision comes to. Only a bootstrap has to be recorded to go on.
@@ -403,9 +555,15 @@ impl Planner {
         if let Decision::Refuse(why) = decision {
             return self.refuse(why.clone());
         }
-        let write = decision
-            .text()
-            .map(|text| Action::Write { nodes_conf: text.to_owned(), mark: None });
+        let write = decision.conf().map(|conf| Action::Write {
+            nodes_conf: conf.to_string(),
+            mark: self.view().zip(conf.myself()).map(|(view, me)| Mark {
+                namespace: view.namespace.clone(),
+                name: view.name.clone(),
+                salt: view.plan.salt.clone(),
+                node_id: me.id,
+            }),
+        });
         let must_report = matches!(decision, Decision::Bootstrap { .. });
         let (now, later) = match self.view().map(|_| decision.report()) {
             Some(report) if must_report => (Some(Action::Report(report)), None),
@@ -451,234 +609,6 @@ impl Planner {
 
     fn own_ip(&self) -> IpAddr {
         self.setup.ips.first().copied().unwrap_or(UNSPECIFIED)
-    }
-
-    // --- the registry ---
-
-    fn ask_registry(
-        &mut self,
-        now: Millis,
-        config: &ServerConfig,
-        conf: Option<&NodesConf>,
-        data: bool,
-        poll: &mut Poll,
-    ) {
-        let Registry::Idle { next, attempts } = self.registry else { return };
-        if now < next {
-            poll.wake_at(next);
-            return;
-        }
-        self.registry = Registry::Asked { attempts: attempts + 1 };
-        poll.actions.push(Action::Register(Register {
-            step: self.setup.step.clone(),
-            ips: self.setup.ips.clone(),
-            ports: config.ports(),
-            disk: Disk { identity: conf.and_then(NodesConf::identity), data, keeps: true, mark: None },
-            node_id: None,
-        }));
-    }
-
-    fn registry_failed(&mut self, now: Millis, why: String, retry: bool) {
-        let Registry::Asked { attempts } = self.registry else { return };
-        let blank = matches!(&self.disk, DiskState::Read(d) if matches!(d.conf, Ok(None)));
-        let patience = if blank { REGISTRY_PATIENCE_BLANK } else { REGISTRY_PATIENCE };
-        self.registry = if retry && now < patience {
-            let pause = 100u64 << attempts.min(4);
-            Registry::Idle { next: Millis(now.0 + pause), attempts }
-        } else {
-            Registry::Away(why)
-        };
-    }
-
-    // --- a process that still runs under this identity ---
-
-    fn check_twin(&mut self, now: Millis, conf: Option<&NodesConf>, poll: &mut Poll) {
-        match self.twin {
-            Twin::Unchecked => {
-                let old = conf
-                    .and_then(NodesConf::myself)
-                    .and_then(|me| me.endpoint.address())
-                    .filter(|a| !self.setup.ips.contains(&a.ip) && !self.certainly_ended());
-                self.twin = match old.and_then(|a| a.client()) {
-                    Some(at) => {
-                        poll.actions.push(Action::Probe(at));
-                        poll.wake_at(Millis(now.0 + PROBE_PATIENCE.0));
-                        Twin::Asked { at, since: now, seen: false }
-                    }
-                    None => Twin::Gone,
-                };
-            }
-            Twin::Asked { since, .. } if now.0 >= since.0 + PROBE_PATIENCE.0 => {
-                self.twin = Twin::Gone;
-            }
-            Twin::Asked { since, .. } => poll.wake_at(Millis(since.0 + PROBE_PATIENCE.0)),
-            Twin::Pause { at, until } if now >= until => {
-                if now >= TWIN_PATIENCE {
-                    let text = format!(
-                        "a server at {at} still runs as this member: the pod before this one was \
-                         deleted by force and has not ended; end it, then this pod starts"
-                    );
-                    return self.refuse(text);
-                }
-                poll.actions.push(Action::Probe(at));
-                self.twin = Twin::Asked { at, since: now, seen: true };
-                poll.wake_at(Millis(now.0 + PROBE_PATIENCE.0));
-            }
-            Twin::Pause { until, .. } => poll.wake_at(until),
-            Twin::Gone => {}
-        }
-    }
-
-    fn certainly_ended(&self) -> bool {
-        self.view().is_some_and(|v| v.predecessor_ended)
-    }
-
-    // --- peers ---
-
-    fn probed(&mut self, now: Millis, at: SocketAddr, answer: Answer) {
-        if let Twin::Asked { at: twin, seen, .. } = self.twin
-            && twin == at
-        {
-            let mine = match &self.disk {
-                DiskState::Read(disk) => {
-                    disk.conf.as_ref().ok().and_then(Option::as_ref).and_then(NodesConf::myself)
-                }
-                _ => None,
-            }
-            .map(|me| me.id);
-            if mine.is_some_and(|id| answer == Answer::Node(id)) {
-                self.twin = Twin::Pause { at, until: Millis(now.0 + 100) };
-            } else {
-                self.twin = Twin::Gone;
-                if seen {
-                    // It may have written its file, and others may have registered, until now.
-                    self.disk = DiskState::Unread;
-                    self.registry = Registry::Idle { next: now, attempts: 0 };
-                }
-            }
-            return;
-        }
-        if let Some(probe) = self.probes.get_mut(&at) {
-            probe.answer.get_or_insert(answer);
-        }
-    }
-
-    /// Asks whoever may be an unknown peer; true once nothing is left to wait for.
-    fn ask_peers(
-        &mut self,
-        now: Millis,
-        config: &ServerConfig,
-        conf: Option<&NodesConf>,
-        poll: &mut Poll,
-    ) -> bool {
-        let Some(conf) = conf else { return true };
-        if matches!(self.registry, Registry::Away(_)) {
-            let asked = *self.resolve_asked.get_or_insert_with(|| {
-                poll.actions.push(Action::Resolve);
-                now
-            });
-            let until = Millis(asked.0 + 2 * PROBE_PATIENCE.0);
-            if self.resolved.is_none() && now < until {
-                poll.wake_at(until);
-                return false;
-            }
-        }
-        for at in self.candidates(config, conf) {
-            self.probes.entry(at).or_insert_with(|| {
-                poll.actions.push(Action::Probe(at));
-                Probe { asked: now, answer: None }
-            });
-        }
-        let open = self.probes.values().filter(|p| p.answer.is_none());
-        let until = open.map(|p| Millis(p.asked.0 + PROBE_PATIENCE.0)).max();
-        match until {
-            Some(until) if now < until => {
-                poll.wake_at(until);
-                false
-            }
-            _ => true,
-        }
-    }
-
-    /// Addresses behind which a peer may be that has not registered.
-    fn candidates(&self, config: &ServerConfig, conf: &NodesConf) -> BTreeSet<SocketAddr> {
-        let unknown: Vec<_> = {
-            let registered = self.registered();
-            conf.nodes().filter(|n| !registered.contains_key(&n.id)).collect()
-        };
-        let mut out = BTreeSet::new();
-        if unknown.iter().all(|n| n.flags.contains(&Flag::Myself)) {
-            return out;
-        }
-        let port = config.ports().client().unwrap_or(6379);
-        match &self.registry {
-            Registry::Known(view) => {
-                let silent = view.pods.iter().filter(|(name, pod)| {
-                    pod.running && **name != view.pod && !view.members.contains_key(*name)
-                });
-                out.extend(
-                    silent.flat_map(|(_, pod)| &pod.ips).map(|ip| SocketAddr::new(*ip, port)),
-                );
-                let living: BTreeSet<_> = out.iter().map(SocketAddr::ip).collect();
-                let by_file = unknown.iter().filter_map(|n| n.endpoint.address()?.client());
-                out.extend(by_file.filter(|at| living.contains(&at.ip())).collect::<Vec<_>>());
-            }
-            _ => {
-                let by_name = self.resolved.iter().flatten().map(|ip| SocketAddr::new(*ip, port));
-                out.extend(by_name);
-                out.extend(unknown.iter().filter_map(|n| n.endpoint.address()?.client()));
-            }
-        }
-        out.retain(|at| !self.setup.ips.contains(&at.ip()));
-        out
-    }
-
-    fn registered(&self) -> BTreeMap<NodeId, Address> {
-        let Registry::Known(view) = &self.registry else { return BTreeMap::new() };
-        let others = view.members.iter().filter(|(name, _)| **name != view.pod);
-        let address = |ips: &[IpAddr], ports: Ports| {
-            let v4 = self.own_ip().is_ipv4();
-            let same = ips.iter().find(|ip| ip.is_ipv4() == v4).or(ips.first());
-            same.map(|ip| Address { ip: *ip, ports })
-        };
-        others.filter_map(|(_, m)| Some((m.node_id?, address(&m.ips, m.ports)?))).collect()
-    }
-
-    /// Addresses of peers by node id, as far as they are certain.
-    fn peers(&self, conf: Option<&NodesConf>) -> BTreeMap<NodeId, Address> {
-        let mut peers = self.registered();
-        for (at, probe) in &self.probes {
-            let by_file = || {
-                let here = |n: &&Node| n.endpoint.address().and_then(|a| a.client()) == Some(*at);
-                let mut nodes = conf?.nodes().filter(here);
-                let only = nodes.next()?;
-                nodes.next().is_none().then_some(only)
-            };
-            let file_address =
-                |id: NodeId| by_file().filter(|n| n.id == id).and_then(|n| n.endpoint.address());
-            match probe.answer {
-                Some(Answer::Node(id)) => {
-                    let ports = conf
-                        .and_then(|c| c.node(id))
-                        .and_then(|n| n.endpoint.address())
-                        .map(|a| a.ports)
-                        .filter(|p| p.client() == Some(at.port()))
-                        .unwrap_or_else(|| Ports::plain(at.port()));
-                    peers.entry(id).or_insert(Address { ip: at.ip(), ports });
-                }
-                // A pod of this set that never restarted: the file's address is the one under
-                // which it has been reached all the time.
-                Some(Answer::Unclear) if self.view().is_some() => {
-                    if let Some(node) = by_file()
-                        && let Some(address) = file_address(node.id)
-                    {
-                        peers.entry(node.id).or_insert(address);
-                    }
-                }
-                _ => {}
-            }
-        }
-        peers
     }
 }
 

@@ -196,6 +196,9 @@ pub struct View {
     pub ordinal: Ordinal,
     /// `spec.replicas` of the StatefulSet.
     pub replicas: u32,
+    /// Whether its pods are made all at once, so that none waits for another one's readiness.
+    #[serde(default)]
+    pub parallel: bool,
     /// Why the set may have a life behind it, one sentence each; empty: it has none, and the plan
     /// may be made true.
     #[serde(default)]

@@ -7,10 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{NodeId, Ordinal};
+use crate::nodes::renamed;
 use crate::plan::Plan;
-use crate::protocol::{
-    Disk, Identity, Mark, Member, Pod, Proposal, Register, Role, Succession,
-};
+use crate::protocol::{Disk, Identity, Mark, Member, Pod, Proposal, Register, Role, Succession};
 
 /// What the registry knows when it is asked for a change.
 #[derive(Clone, Copy, Debug)]
@@ -128,13 +127,13 @@ pub fn is_copy(mark: &Mark, place: Place<'_>) -> bool {
 
 /// Whether a copied disk carries its new ids already, and only its mark is still the old one.
 pub fn is_renamed(mark: &Mark, id: NodeId, plan: &Plan) -> bool {
-    mark.node_id.renamed(&plan.salt) == id
+    renamed(mark.node_id, &plan.salt) == id
 }
 
 fn rename(identity: &mut Identity, salt: &str) {
-    identity.node_id = identity.node_id.renamed(salt);
+    identity.node_id = renamed(identity.node_id, salt);
     if let Role::Replica { of } = &mut identity.role {
-        *of = of.renamed(salt);
+        *of = renamed(*of, salt);
     }
 }
 
@@ -197,7 +196,9 @@ impl Standing<'_> {
                 (has_begun(self.plan, m) && pod.running)
                     .then(|| format!("{name} has begun and runs"))
             }
-            _ if pod.running || !pod.injected => Some(format!("{name} runs and has not registered")),
+            _ if pod.running || !pod.injected => {
+                Some(format!("{name} runs and has not registered"))
+            }
             // Its step has not registered yet. With a claim it has a disk that nobody has seen.
             _ => self
                 .claims

@@ -7,7 +7,7 @@ use axum::http::header::{AUTHORIZATION, HeaderMap};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use cluster::protocol::{Problem, Register, Report, View};
+use cluster::protocol::{Problem, Proposal, Register, Report, View};
 use tracing::warn;
 
 use super::{Fault, Registry};
@@ -17,6 +17,7 @@ pub fn routes(registry: Registry) -> Router {
     Router::new()
         .route("/v1/register", post(register))
         .route("/v1/report", post(report))
+        .route("/v1/propose", post(propose))
         .route("/v1/view", get(view))
         .with_state(registry)
 }
@@ -37,6 +38,15 @@ async fn report(
 ) -> Result<StatusCode, Fault> {
     let Json(body) = body.map_err(|e| malformed(&e))?;
     registry.report(bearer(&headers)?, body).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+async fn propose(
+    State(registry): State<Registry>,
+    headers: HeaderMap,
+    body: Result<Json<Proposal>, JsonRejection>,
+) -> Result<Json<View>, Fault> {
+    let Json(body) = body.map_err(|e| malformed(&e))?;
+    registry.propose(bearer(&headers)?, &body).await.map(Json)
 }
 
 async fn view(State(registry): State<Registry>, headers: HeaderMap) -> Result<Json<View>, Fault> {

@@ -4,12 +4,12 @@
 //! other one; a written entry replaces all that the one before it said, except what the contract
 //! keeps (`bootstrapped`, `server`, `decision`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cluster::id::NodeId;
 use cluster::net::Ports;
 use cluster::plan::Plan;
-use cluster::protocol::{Disk, Identity, Member, Role};
+use cluster::protocol::{Disk, Identity, Mark, Member, Role, Succession};
 use kube::CustomResource;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -37,6 +37,12 @@ pub struct Status {
     /// The members' entries by pod name.
     #[serde(default)]
     pub members: BTreeMap<String, Value>,
+    /// Who inherited whose slots, by the former owner's node id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub successions: BTreeMap<NodeId, Succession>,
+    /// Node ids that were forgotten on purpose.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub forgotten: BTreeSet<NodeId>,
     /// How many there are, for people to see.
     #[serde(default)]
     pub registered: u32,
@@ -95,6 +101,8 @@ pub struct Entry<'a> {
     pub registered_at: &'a str,
     /// See [`Member::disk`].
     pub disk: &'a Disk,
+    /// See [`Member::was`].
+    pub was: Option<&'a Identity>,
 }
 
 // === impl Entry ===
@@ -111,9 +119,17 @@ impl Entry<'_> {
             "disk": {
                 "identity": self.disk.identity.as_ref().map(identity),
                 "data": self.disk.data,
+                "keeps": self.disk.keeps,
+                "mark": self.disk.mark.as_ref().map(mark),
             },
+            "was": self.was.map(identity),
         })
     }
+}
+
+fn mark(mark: &Mark) -> Value {
+    let Mark { namespace, name, salt, node_id } = mark;
+    json!({"namespace": namespace, "name": name, "salt": salt, "nodeId": node_id})
 }
 
 fn identity(identity: &Identity) -> Value {
@@ -158,6 +174,13 @@ mod tests {
                 current_epoch: 9,
             }),
             data: true,
+            keeps: true,
+            mark: Some(Mark {
+                namespace: "n".to_owned(),
+                name: "c".to_owned(),
+                salt: "s".to_owned(),
+                node_id: id('a'),
+            }),
         };
         let first = Entry {
             node_id: Some(id('a')),
@@ -166,6 +189,7 @@ mod tests {
             pod_uid: "u1",
             registered_at: "t1",
             disk: &full,
+            was: None,
         };
         let mut stored = merged(json!({}), &first.merge());
         stored["bootstrapped"] = json!(true);
@@ -173,11 +197,13 @@ mod tests {
 
         let blank = Disk::default();
         let ports = Ports { tcp: None, tls: None, bus: 4 };
-        let second = Entry { node_id: None, disk: &blank, ports, pod_uid: "u2", ..first };
+        let was = full.identity.as_ref();
+        let second = Entry { node_id: None, disk: &blank, ports, pod_uid: "u2", was, ..first };
         let member: Member =
             serde_json::from_value(merged(stored.clone(), &second.merge())).unwrap();
         assert_eq!(member.disk, blank);
         assert_eq!((member.node_id, member.ports), (None, ports));
+        assert_eq!(member.was, full.identity);
         assert!(member.bootstrapped && member.server.is_some());
 
         let mut master = full.clone();
@@ -186,7 +212,7 @@ mod tests {
         }
         let third = Entry { disk: &master, ..first };
         let member: Member = serde_json::from_value(merged(stored, &third.merge())).unwrap();
-        assert_eq!(member.disk, master);
+        assert_eq!((member.disk, member.was), (master, None));
     }
 
     #[test]

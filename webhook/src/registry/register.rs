@@ -5,8 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cluster::id::{NodeId, Ordinal};
-use cluster::protocol::{Disk, Member, Pod as PodSeen, Register, Report, View};
+use cluster::id::Ordinal;
+use cluster::protocol::{Member, Pod as PodSeen, Proposal, Register, Report, View};
+use cluster::record::{self, Change, Place, Standing};
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -20,7 +21,7 @@ use super::credential::Who;
 use super::observe::{claim, seen};
 use super::past::{Claim, Facts, past};
 use super::record::{ClusterRecord, Entry};
-use super::store::{Wanted, is_not_found, selector};
+use super::store::{Wanted, is_conflict, is_not_found, selector};
 use super::{Fault, Registry, events};
 use crate::admission;
 use crate::names;
@@ -39,6 +40,8 @@ impl Registry {
             self.store().pods(namespace),
         );
         let blank = body.disk.identity.is_none() && !body.disk.data;
+        // Whoever has no data has to know who else may have some.
+        let empty = !body.disk.data;
 
         // All at once; what is read for a lie is thrown away with the answer of the review.
         let living = async {
@@ -54,7 +57,7 @@ impl Registry {
             pods.get_opt(&claimed.pod),
             living,
             records.get_opt(set_name),
-            self.claims(namespace, blank),
+            self.claims(namespace, empty),
         );
         let who = who?;
         if who != claimed {
@@ -72,12 +75,16 @@ impl Registry {
 
         let known = record.members();
         let before = known.get(&who.pod).cloned();
+        let claims = claims?;
         let reasons = if blank {
-            reasons(&set, set_name, &record, &living, &claims?, &known)
+            reasons(&set, set_name, &record, &living, &claims, &known)
         } else {
             Vec::new()
         };
-        let node_id = node_id(body, before.as_ref(), &record, ordinal, reasons.is_empty());
+        let place = Place { namespace, name: set_name };
+        let plan = &record.spec.plan;
+        let who_it_is = record::entry(place, plan, &who.pod, body, before.as_ref(), &reasons);
+        let node_id = who_it_is.node_id;
 
         let registered_at = format!("{:.6}", Timestamp::now());
         let entry = Entry {
@@ -86,7 +93,8 @@ impl Registry {
             ports: body.ports,
             pod_uid: &who.uid,
             registered_at: &registered_at,
-            disk: &body.disk,
+            disk: &who_it_is.disk,
+            was: who_it_is.was.as_ref(),
         };
         let written = match self.write(namespace, set_name, &who.pod, entry.merge()).await {
             // Somebody has deleted the record since: it is rebuilt from registrations.
@@ -98,7 +106,8 @@ impl Registry {
         };
         // Only what is read after the write may hide an entry.
         let pods = self.pods_of(&set, Some(&written), namespace, set_name).await?;
-        let view = self.view_of(&who, ordinal, &set, &written, pods, reasons, before);
+        let claims = if empty { claimed_pods(&set, set_name, &claims) } else { None };
+        let view = self.view_of(&who, ordinal, &set, &written, pods, reasons, before, claims);
         info!(
             namespace, set = set_name, pod = who.pod, node_id = node_id.map(|id| id.to_string()), ips = ?body.ips,
             blank, past = view.past.len(),
@@ -127,8 +136,95 @@ impl Registry {
         let ordinal = Ordinal::of_pod(&who.pod, set_name)
             .ok_or_else(|| Fault::Refused(format!("pod {} has no ordinal", who.pod)))?;
         let known = record.members();
-        let reasons = reasons(&set, set_name, &record, &pods, &claims?, &known);
-        Ok(self.view_of(&who, ordinal, &set, &record, pods, reasons, None))
+        let claims = claims?;
+        let reasons = reasons(&set, set_name, &record, &pods, &claims, &known);
+        let claims = claimed_pods(&set, set_name, &claims);
+        Ok(self.view_of(&who, ordinal, &set, &record, pods, reasons, None, claims))
+    }
+
+    /// A change of the record, judged by what is known now and written only if the record is
+    /// still the one that it was judged by.
+    pub(super) async fn propose(&self, token: &str, proposal: &Proposal) -> Result<View, Fault> {
+        let who = match self.hook(token) {
+            Ok(who) => who,
+            Err(_) => self.reviewer.review(token).await?,
+        };
+        let (namespace, set_name) = (who.namespace.as_str(), who.set()?);
+        let ordinal = Ordinal::of_pod(&who.pod, set_name)
+            .ok_or_else(|| Fault::Refused(format!("pod {} has no ordinal", who.pod)))?;
+        for _ in 0..4 {
+            let (records, sets) = (self.store().records(namespace), self.store().sets(namespace));
+            let (set, record, claims) = tokio::join!(
+                sets.get_opt(set_name),
+                records.get_opt(set_name),
+                self.claims(namespace, true)
+            );
+            let set = set?.ok_or_else(|| no_set(set_name))?;
+            let record = record?.ok_or_else(|| no_record(set_name))?;
+            let pods = self.pods_of(&set, Some(&record), namespace, set_name).await?;
+            if pods.get(&who.pod).is_none_or(|p| p.uid != who.uid) {
+                return Err(Fault::Credential(format!("pod {} is gone", who.pod)));
+            }
+            let claims = claims?;
+            let claimed = claimed_pods(&set, set_name, &claims);
+            let members = record.members();
+            let successions = record.status.clone().unwrap_or_default().successions;
+            let change = record::judge(
+                proposal,
+                &Standing {
+                    set: set_name,
+                    replicas: replicas(&set),
+                    pod: &who.pod,
+                    plan: &record.spec.plan,
+                    members: &members,
+                    pods: &pods,
+                    claims: claimed.as_ref(),
+                    successions: &successions,
+                },
+            );
+            let change = change.map_err(Fault::Refused)?;
+            info!(namespace, set = set_name, pod = who.pod, ?change, "Judged a proposal");
+            let Some(written) = self.change(namespace, set_name, &record, &change).await? else {
+                continue;
+            };
+            let reasons = reasons(&set, set_name, &written, &pods, &claims, &members);
+            let before = members.get(&who.pod).cloned();
+            return Ok(self.view_of(&who, ordinal, &set, &written, pods, reasons, before, claimed));
+        }
+        Err(Fault::Unavailable("the record keeps changing".to_owned()))
+    }
+
+    /// Writes a change; `None` if the record is not the one that was judged any more.
+    async fn change(
+        &self,
+        namespace: &str,
+        set: &str,
+        judged: &ClusterRecord,
+        change: &Change,
+    ) -> Result<Option<ClusterRecord>, Fault> {
+        let api = self.store().records(namespace);
+        let version = json!({"resourceVersion": judged.metadata.resource_version});
+        let params = PatchParams::default();
+        let written = match change {
+            Change::Nothing => return Ok(Some(judged.clone())),
+            Change::Generation(generation) => {
+                let patch =
+                    json!({"metadata": version, "spec": {"plan": {"generation": generation}}});
+                api.patch(set, &params, &Patch::Merge(patch)).await
+            }
+            Change::Succession(from, succession) => {
+                let patch = json!({
+                    "metadata": version,
+                    "status": {"successions": {from.as_str(): succession}},
+                });
+                api.patch_status(set, &params, &Patch::Merge(patch)).await
+            }
+        };
+        match written {
+            Ok(record) => Ok(Some(record)),
+            Err(error) if is_conflict(&error) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// A step or hook says what it did.
@@ -149,6 +245,8 @@ impl Registry {
             let mut patch = json!({"decision": report.reason});
             if report.bootstrapped {
                 patch["bootstrapped"] = json!(true);
+                patch["generation"] = json!(record.spec.plan.generation);
+                patch["was"] = Value::Null;
             }
             if let Some(node_id) = report.node_id {
                 patch["nodeId"] = json!(node_id);
@@ -247,9 +345,13 @@ impl Registry {
         pods: BTreeMap<String, PodSeen>,
         past: Vec<String>,
         before: Option<Member>,
+        claims: Option<BTreeSet<String>>,
     ) -> View {
-        let mut members = record.members();
-        members.retain(|name, member| pods.get(name).is_some_and(|p| p.uid == member.pod_uid));
+        let (members, earlier) = record
+            .members()
+            .into_iter()
+            .partition(|(name, m)| pods.get(name).is_some_and(|p| p.uid == m.pod_uid));
+        let status = record.status.clone().unwrap_or_default();
         // Its own steps run only while its server does not.
         let predecessor_ended = before
             .as_ref()
@@ -261,33 +363,22 @@ impl Registry {
             pod: who.pod.clone(),
             ordinal,
             replicas: replicas(set),
+            parallel: set
+                .spec
+                .as_ref()
+                .is_some_and(|s| s.pod_management_policy.as_deref() == Some("Parallel")),
             past,
             plan: record.spec.plan.clone(),
             before,
             members,
             pods,
+            earlier,
+            claims,
+            successions: status.successions,
+            forgotten: status.forgotten,
             hook_token: self.hooks.borrow().token(who),
         }
     }
-}
-
-/// The id that a member has or is to have: the disk's; or the plan's, if it begins now. A blank
-/// disk of a member that has begun before, or of a set with a past, makes a guest: its server
-/// chooses an id of its own, and nobody may be told that the old one is found at its address.
-fn node_id(
-    body: &Register,
-    before: Option<&Member>,
-    record: &ClusterRecord,
-    ordinal: Ordinal,
-    no_past: bool,
-) -> Option<NodeId> {
-    let Disk { identity, data } = &body.disk;
-    if let Some(identity) = identity {
-        return Some(identity.node_id);
-    }
-    let begins = no_past && !data && before.is_none_or(|b| !b.bootstrapped);
-    let plan = &record.spec.plan;
-    plan.seat(ordinal).filter(|_| begins).map(|_| plan.node_id(ordinal))
 }
 
 fn reasons(
@@ -315,6 +406,32 @@ fn reasons(
         claims,
         pods,
         members,
+    })
+}
+
+/// The pods whose disk outlives them: those with a claim by one of the set's templates. `None`
+/// where it can not be told, because the pods have other volumes that stay (a host's folder, one
+/// claim for all).
+fn claimed_pods(set: &StatefulSet, name: &str, claims: &[Claim]) -> Option<BTreeSet<String>> {
+    let spec = set.spec.as_ref()?;
+    let templates = spec.volume_claim_templates.iter().flatten();
+    let templates: Vec<_> = templates.filter_map(|t| t.metadata.name.clone()).collect();
+    let volumes = spec.template.spec.as_ref()?.volumes.iter().flatten();
+    let mut others = volumes.filter(|v| !templates.contains(&v.name));
+    let passes = |v: &k8s_openapi::api::core::v1::Volume| {
+        v.empty_dir.is_some()
+            || v.config_map.is_some()
+            || v.secret.is_some()
+            || v.projected.is_some()
+            || v.downward_api.is_some()
+    };
+    others.all(passes).then(|| {
+        let pods = claims.iter().filter_map(|claim| {
+            let pod =
+                templates.iter().find_map(|t| claim.name.strip_prefix(t)?.strip_prefix('-'))?;
+            Ordinal::of_pod(pod, name).map(|_| pod.to_owned())
+        });
+        pods.collect()
     })
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use cluster::nodes;
 use cluster::planner::DiskSeen;
+use cluster::protocol::Mark;
 use cluster::rdb;
 use cluster::server::{Files, ServerConfig};
 
@@ -36,7 +37,27 @@ pub(crate) fn look(config: &ServerConfig) -> Result<DiskSeen, String> {
         .map_err(|e| format!("{} can not be read: {e}", config.nodes_conf.display()))?;
     // The server makes an empty file when it takes the lock: that is no identity.
     let nodes_conf = nodes_conf.filter(|bytes| !bytes.is_empty());
-    Ok(DiskSeen { nodes_conf, data: has_data(config) })
+    Ok(DiskSeen { nodes_conf, data: has_data(config), mark: read_mark(config) })
+}
+
+/// The birth mark beside nodes.conf. One that can not be read is none: it is written again.
+fn read_mark(config: &ServerConfig) -> Option<Mark> {
+    let bytes = read_bounded(&mark_path(config), 4096).ok()??;
+    serde_json::from_slice(&bytes).ok()
+}
+
+/// Leaves the birth mark beside nodes.conf.
+pub(crate) fn write_mark(config: &ServerConfig, mark: &Mark) -> io::Result<()> {
+    if read_mark(config).as_ref() == Some(mark) {
+        return Ok(());
+    }
+    let text = serde_json::to_vec(mark)?;
+    let owner = Owner::of(&config.nodes_conf, None)?;
+    replace(&mark_path(config), &text, owner, Outlives::Machine)
+}
+
+fn mark_path(config: &ServerConfig) -> PathBuf {
+    config.nodes_conf.with_file_name(".mooring.json")
 }
 
 /// Writes nodes.conf, and keeps the file that it replaces as `.bak`.

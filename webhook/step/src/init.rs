@@ -5,12 +5,12 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cluster::planner::{Action, Fact, Millis, PROBE_PATIENCE, Planner, Setup};
+use cluster::planner::{Action, Fact, HoldBack, Millis, PROBE_PATIENCE, Planner, Setup};
 use cluster::server::ServerConfig;
 
 use crate::registry::Registry;
 use crate::settings::{self, Settings};
-use crate::{address, disk, redis};
+use crate::{address, disk, inspect, redis};
 
 /// Runs it; an error is the sentence to show.
 pub(crate) fn run() -> Result<(), String> {
@@ -30,14 +30,26 @@ pub(crate) fn run() -> Result<(), String> {
     };
     let mut planner = Planner::new(Setup {
         step: env!("CARGO_PKG_VERSION").to_owned(),
+        namespace: settings.namespace.clone(),
+        set: settings.set.clone(),
         ips: settings::pod_ips()?,
         config,
-        format: settings.container.format(),
+        target: settings.container.target(),
+        hold_back: match std::env::var("MOORING_HOLD_BACK").as_deref() {
+            Ok("allowed") => HoldBack::Allowed,
+            _ => HoldBack::Forbidden,
+        },
     });
     let (send, receive) = mpsc::channel();
     let now = || Millis(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
+    let mut waited_for = None;
     let result = loop {
         let poll = planner.poll(now());
+        if planner.waits_for() != waited_for.as_deref() {
+            waited_for = planner.waits_for().map(str::to_owned);
+            let what = waited_for.as_deref().unwrap_or_default();
+            println!("mooring: {} ms: waiting for {what}", began.elapsed().as_millis());
+        }
         if poll.actions.is_empty() {
             let wake = poll.wake.map_or(1000, |at| at.0.saturating_sub(now().0));
             match receive.recv_timeout(Duration::from_millis(wake.clamp(1, 60_000))) {
@@ -90,13 +102,38 @@ impl Shell {
                 let seen = disk::look(&config).unwrap_or_else(|why| {
                     // Unreadable is not empty: the planner has to see damage.
                     eprintln!("mooring: {why}");
-                    cluster::planner::DiskSeen { nodes_conf: Some(Vec::new()), data: true }
+                    cluster::planner::DiskSeen {
+                        nodes_conf: Some(Vec::new()),
+                        data: true,
+                        mark: None,
+                    }
                 });
                 let _ = facts.send(Fact::Disk(seen));
             }
-            Action::Write(text) => {
-                let written = disk::write_nodes_conf(&config, &text).map_err(|e| e.to_string());
-                let _ = facts.send(Fact::Written(written));
+            Action::Write { nodes_conf, mark } => {
+                let written = disk::write_nodes_conf(&config, &nodes_conf)
+                    .and_then(|()| mark.map_or(Ok(()), |mark| disk::write_mark(&config, &mark)));
+                let _ = facts.send(Fact::Written(written.map_err(|e| e.to_string())));
+            }
+            Action::Inspect(at) => {
+                thread::spawn(move || {
+                    let timeout = Duration::from_millis(PROBE_PATIENCE.0 - 50);
+                    let answer = inspect::inspect(at, config.password.as_ref(), timeout);
+                    let _ = facts.send(Fact::Inspected { at, answer });
+                });
+            }
+            Action::Force { at, id, how } => {
+                thread::spawn(move || {
+                    let result = inspect::force(at, id, how, config.password.as_ref());
+                    let _ = facts.send(Fact::Forced { at, result });
+                });
+            }
+            Action::Propose(proposal) => {
+                thread::spawn(move || {
+                    let result = registry.propose(&proposal);
+                    let result = result.map(Box::new).map_err(|e| e.why);
+                    let _ = facts.send(Fact::Proposed(result));
+                });
             }
             Action::Probe(at) => {
                 thread::spawn(move || {
@@ -155,7 +192,12 @@ fn log(began: Instant, action: &Action) {
         Action::Register(_) => println!("mooring: {ms} ms: registering"),
         Action::Probe(at) => println!("mooring: {ms} ms: asking {at} for its node id"),
         Action::Resolve => println!("mooring: {ms} ms: looking the service's addresses up"),
-        Action::Write(_) => println!("mooring: {ms} ms: writing nodes.conf"),
+        Action::Write { .. } => println!("mooring: {ms} ms: writing nodes.conf"),
+        Action::Inspect(at) => println!("mooring: {ms} ms: asking {at} what it knows"),
+        Action::Force { at, id, how } => {
+            println!("mooring: {ms} ms: making {id} at {at} a master, by {how:?}");
+        }
+        Action::Propose(proposal) => println!("mooring: {ms} ms: proposing {proposal:?}"),
         Action::Report(r) => println!("mooring: {ms} ms: {}: {}", r.reason, r.message),
         Action::Start(Some(r)) => println!("mooring: {ms} ms: {}: {}", r.reason, r.message),
         Action::Refuse(_) | Action::Start(None) => {}

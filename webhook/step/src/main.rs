@@ -10,6 +10,7 @@ mod address;
 mod disk;
 mod hook;
 mod init;
+mod inspect;
 mod join;
 mod post_start;
 mod pre_stop;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use cluster::protocol::{Problem, Register, Report, View};
+use cluster::protocol::{Problem, Proposal, Register, Report, View};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::http::Uri;
@@ -88,6 +88,11 @@ impl Registry {
     /// Registers this member.
     pub(crate) fn register(&self, body: &Register) -> Result<View, RegistryError> {
         self.post("/v1/register", body)
+    }
+
+    /// Asks for a change of the record.
+    pub(crate) fn propose(&self, body: &Proposal) -> Result<View, RegistryError> {
+        self.post("/v1/propose", body)
     }
 
     /// What the registry knows now.

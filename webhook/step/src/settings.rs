@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use cluster::launch::{Container, Engine, Launch};
-use cluster::nodes::Format;
+use cluster::nodes::Target;
 use cluster::protocol::Report;
 use cluster::server::ServerConfig;
 use serde::{Deserialize, Serialize};
@@ -38,6 +38,9 @@ pub(crate) struct Settings {
     /// The pod's namespace.
     #[serde(default)]
     pub(crate) namespace: String,
+    /// The StatefulSet's name.
+    #[serde(default)]
+    pub(crate) set: String,
     /// The redis container as its spec has it.
     pub(crate) container: ContainerSpec,
     /// With what the hooks show the registry which pod they are in; empty if it was away.
@@ -88,6 +91,7 @@ impl Settings {
             ca: required("MOORING_CA")?,
             service: optional("MOORING_SERVICE"),
             namespace: optional("POD_NAMESPACE"),
+            set: optional("MOORING_SET"),
             container: serde_json::from_str(&container)
                 .map_err(|e| format!("MOORING_CONTAINER can not be read: {e}"))?,
             hook_token: String::new(),
@@ -154,19 +158,14 @@ impl ContainerSpec {
         Ok(config)
     }
 
-    /// How a first nodes.conf is written: with shard ids only where the image's tag says that the
-    /// engine knows them, since an older one would take them for a host name.
-    pub(crate) fn format(&self) -> Format {
+    /// Which engine will read nodes.conf, by the image's name and tag.
+    pub(crate) fn target(&self) -> Target {
         let version = self.image.rsplit('/').next().unwrap_or_default();
         let tag = version.split('@').next().and_then(|v| v.split_once(':')).map_or("", |v| v.1);
-        let mut numbers = tag.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
-        let (major, minor) = (numbers.next(), numbers.next());
-        let knows = match (Engine::of_image(&self.image), major, minor) {
-            (Some(_), Some(Ok(major)), _) if major >= 8 => true,
-            (Some(_), Some(Ok(7)), Some(Ok(minor))) => minor >= 2,
-            _ => false,
-        };
-        if knows { Format::Aux } else { Format::Plain }
+        match Engine::of_image(&self.image) {
+            Some(engine) => Target::parse(engine, tag),
+            None => Target::Unknown,
+        }
     }
 }
 
@@ -191,8 +190,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shard_ids_are_written_only_for_engines_that_are_known_to_read_them() {
-        let format = |image: &str| {
+    fn the_engine_is_read_off_the_image() {
+        let target = |image: &str| {
             ContainerSpec {
                 command: None,
                 args: None,
@@ -202,14 +201,15 @@ mod tests {
                 dir: None,
                 port: None,
             }
-            .format()
+            .target()
         };
+        let reads = |image: &str| target(image).format() == cluster::nodes::Format::Aux;
         for image in ["redis:7.2", "redis:8-alpine", "x.example:5000/valkey/valkey:8.1.1@sha256:0"]
         {
-            assert_eq!(format(image), Format::Aux, "{image}");
+            assert!(reads(image), "{image}");
         }
         for image in ["redis", "redis:latest", "redis:7.0.15", "redis:6.2", "redis:7", "own:8"] {
-            assert_eq!(format(image), Format::Plain, "{image}");
+            assert!(!reads(image), "{image}");
         }
     }
 }

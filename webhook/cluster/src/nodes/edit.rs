@@ -4,10 +4,11 @@
 //! a second owner; the epochs of `vars` only grow.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use super::{Endpoint, Flag, Format, Line, Node, NodesConf, Vars};
 use crate::id::{NodeId, Ordinal};
-use crate::net::Address;
+use crate::net::{Address, Ports};
 use crate::plan::Plan;
 
 /// What a repair changed, for people.
@@ -26,6 +27,22 @@ pub struct Changes {
 /// The heir of this node's slots is not in its own file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct UnknownHeir(pub NodeId);
+
+/// A succession that can not be written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SuccessionError {
+    /// The own line is not a replica's.
+    NoReplica,
+    /// The own line's master has no line, or that line is not a master's.
+    NoMaster(NodeId),
+    /// Somebody in the file has an epoch as high, so others need not believe it.
+    OldEpoch {
+        /// The epoch that was to be written.
+        epoch: u64,
+        /// The highest one in the file.
+        highest: u64,
+    },
+}
 
 impl NodesConf {
     /// The file with which an ordinal of a plan begins: all members, slots and epochs.
@@ -56,7 +73,7 @@ impl NodesConf {
             if mine {
                 flags.insert(Flag::Myself);
             }
-            let node = Box::new(Node {
+            lines.push(Line::from(Node {
                 id,
                 endpoint,
                 flags,
@@ -67,11 +84,10 @@ impl NodesConf {
                 link: if mine { "connected" } else { "disconnected" }.to_owned(),
                 slots: if seat.master { vec![plan.slots(seat.shard)?] } else { Vec::new() },
                 open_slots: Vec::new(),
-            });
-            lines.push(Line::Node { raw: format!("{node}\n"), was: node.clone(), now: node });
+            }));
         }
         let vars = Vars { current_epoch: plan.current_epoch(), last_vote_epoch: 0 };
-        lines.push(Line::Vars { raw: format!("{vars}\n"), was: vars, now: vars });
+        lines.push(Line::from(vars));
         Some(Self { lines, damage: Vec::new() })
     }
 
@@ -126,8 +142,7 @@ impl NodesConf {
         self.agree_on_shards();
         if !self.lines.iter().any(|line| matches!(line, Line::Vars { .. })) {
             let epoch = self.vars().current_epoch;
-            let vars = Vars { current_epoch: epoch, last_vote_epoch: epoch };
-            self.lines.push(Line::Vars { raw: format!("{vars}\n"), was: vars, now: vars });
+            self.lines.push(Line::from(Vars { current_epoch: epoch, last_vote_epoch: epoch }));
         }
         changes
     }
@@ -144,11 +159,7 @@ impl NodesConf {
         let mut own = None;
         for node in self.nodes_mut().filter(|n| n.flags.contains(&Flag::Myself)) {
             slots = std::mem::take(&mut node.slots);
-            node.open_slots.clear();
-            node.flags.remove(&Flag::Master);
-            node.flags.insert(Flag::Replica);
-            node.master = Some(heir);
-            node.config_epoch = 0;
+            node.follow(heir);
             own = Some(node.id);
         }
         for node in self.nodes_mut() {
@@ -167,6 +178,90 @@ impl NodesConf {
         Ok(())
     }
 
+    /// Turns the own line, a replica's, into the master of its shard from `epoch` on: it takes the
+    /// former master's slots, and the former master and its other replicas follow it. Nobody has to
+    /// vote or to be told: the higher epoch wins.
+    ///
+    /// # Errors
+    /// If the own line is no replica of a listed master, or the epoch is not above every owner's:
+    /// then nothing is changed.
+    pub fn succeed(&mut self, epoch: u64) -> Result<(), SuccessionError> {
+        let me = self.myself().map(|me| (me.id, me.master));
+        let Some((me, Some(former))) = me else { return Err(SuccessionError::NoReplica) };
+        let Some(master) = self.node(former).filter(|node| node.is_master()) else {
+            return Err(SuccessionError::NoMaster(former));
+        };
+        let slots = master.slots.clone();
+        let highest = self.nodes().filter(|n| n.is_master()).map(|n| n.config_epoch).max();
+        if let Some(highest) = highest.filter(|highest| *highest >= epoch) {
+            return Err(SuccessionError::OldEpoch { epoch, highest });
+        }
+        for node in self.nodes_mut() {
+            if node.id == me {
+                node.flags.remove(&Flag::Replica);
+                node.flags.insert(Flag::Master);
+                node.master = None;
+                node.config_epoch = epoch;
+                node.slots.clone_from(&slots);
+            } else if node.id == former {
+                node.follow(me);
+            } else if node.master == Some(former) {
+                node.master = Some(me);
+            }
+        }
+        self.raise_epoch(epoch);
+        self.agree_on_shards();
+        Ok(())
+    }
+
+    /// Keeps the own server, if it is a master, from taking writes until a majority has answered:
+    /// all other owners of slots are flagged `fail?` in its own view. To be called after a repair,
+    /// and only for the first member that starts alone: two files with these flags add up to a
+    /// verdict. Says whether there is any other owner.
+    pub fn hold_back(&mut self) -> bool {
+        let mut any = false;
+        for node in self.nodes_mut() {
+            let mine = node.flags.contains(&Flag::Myself);
+            if !mine && node.is_master() && !node.slots.is_empty() {
+                node.flags.insert(Flag::PossiblyFailing);
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// Drops the lines of these nodes, which would otherwise bring themselves back to everybody.
+    /// Gives those that have to stay: the own line, whoever owns slots, and whoever is named by a
+    /// line that stays (as a master, or by an open slot): engines would make it up again.
+    pub fn forget(&mut self, ids: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
+        let mut kept = BTreeSet::new();
+        let mut named: Vec<&Node> = Vec::new();
+        for node in self.nodes() {
+            let mine = node.flags.contains(&Flag::Myself);
+            if !ids.contains(&node.id) || mine || !node.slots.is_empty() {
+                kept.insert(node.id);
+                named.push(node);
+            }
+        }
+        while let Some(node) = named.pop() {
+            let others = node
+                .master
+                .into_iter()
+                .chain(node.open_slots.iter().filter_map(|open| partner(open)));
+            for other in others.filter_map(|id| self.node(id)) {
+                if kept.insert(other.id) {
+                    named.push(other);
+                }
+            }
+        }
+        self.lines.retain(|line| match line {
+            Line::Node { now, .. } => kept.contains(&now.id),
+            _ => true,
+        });
+        kept.retain(|id| ids.contains(id));
+        kept
+    }
+
     fn raise_epoch(&mut self, epoch: u64) {
         for line in &mut self.lines {
             if let Line::Vars { now, .. } = line {
@@ -175,7 +270,7 @@ impl NodesConf {
         }
     }
 
-    fn agree_on_shards(&mut self) {
+    pub(super) fn agree_on_shards(&mut self) {
         let shards: BTreeMap<NodeId, String> = self
             .nodes()
             .filter(|n| n.master.is_none())
@@ -189,6 +284,23 @@ impl NodesConf {
             }
         }
     }
+}
+
+impl Node {
+    /// Makes it a replica of `master`.
+    fn follow(&mut self, master: NodeId) {
+        self.flags.remove(&Flag::Master);
+        self.flags.insert(Flag::Replica);
+        self.master = Some(master);
+        self.config_epoch = 0;
+        self.slots.clear();
+        self.open_slots.clear();
+    }
+}
+
+/// The node at the other end of an open slot.
+fn partner(open: &str) -> Option<NodeId> {
+    open.strip_suffix(']')?.rsplit_once('-')?.1.parse().ok()
 }
 
 /// The addresses that only one id has. The own one is known; another id there is an old entry.
@@ -206,22 +318,34 @@ fn certain(
     others().filter(|(_, a)| ids.get(&place(a)) == Some(&1)).map(|(id, a)| (*id, *a)).collect()
 }
 
+/// The port that a cluster without auxiliary fields uses: the one that lies 10,000 below the bus
+/// if that is the one for TLS, else whichever is on.
+pub(super) fn cluster_port(ports: &Ports) -> Option<u16> {
+    let over_tls = ports.tls.filter(|p| p.checked_add(10_000) == Some(ports.bus));
+    over_tls.or(ports.client())
+}
+
 impl Endpoint {
     /// Sets address and ports, or takes them away, and leaves the rest as it is.
-    fn point_at(&mut self, address: Option<&Address>) {
+    pub(super) fn point_at(&mut self, address: Option<&Address>) {
         match address {
             Some(Address { ip, ports }) => {
                 self.host = ip.to_string();
-                let with_aux = self.aux("tls-port").is_some() || self.aux("tcp-port").is_some();
-                // Without auxiliary fields it is the one port that the cluster uses.
-                let over_tls = ports.tls.filter(|p| p.checked_add(10_000) == Some(ports.bus));
-                let only = over_tls.or(ports.client());
-                self.port = if with_aux { ports.tcp } else { only }.unwrap_or(0);
+                let (tcp, tls) = (ports.tcp.unwrap_or(0), ports.tls.unwrap_or(0));
+                // The port in front is the one of the two that has no field of its own; without
+                // any field it is the one port that the cluster uses.
+                self.port = match (self.aux("tcp-port"), self.aux("tls-port")) {
+                    (None, None) => cluster_port(ports).unwrap_or(0),
+                    (Some(_), None) => tls,
+                    (_, Some(_)) => tcp,
+                };
                 if self.bus.is_some() || ports.bus != self.port.saturating_add(10_000) {
                     self.bus = Some(ports.bus);
                 }
-                if self.aux("tls-port").is_some() {
-                    self.set_aux("tls-port", ports.tls.unwrap_or(0).to_string());
+                for (name, port) in [("tcp-port", tcp), ("tls-port", tls)] {
+                    if self.aux(name).is_some() {
+                        self.set_aux(name, port.to_string());
+                    }
                 }
             }
             None => {
@@ -232,3 +356,22 @@ impl Endpoint {
         }
     }
 }
+
+// === impl SuccessionError ===
+
+impl fmt::Display for SuccessionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoReplica => {
+                f.write_str("the own line is not a replica's, so it succeeds nobody")
+            }
+            Self::NoMaster(id) => write!(f, "the own line's master {id} is not listed as a master"),
+            Self::OldEpoch { epoch, highest } => write!(
+                f,
+                "the succession's epoch {epoch} is not above {highest}, which the file already has"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for SuccessionError {}

@@ -1,41 +1,50 @@
-//! The decision: which row of the table a start is.
+//! The decision about a sound disk: one with an identity, and with data or without slots to own;
+//! and about a blank one of a set without a past.
 //!
 //! | disk | what is known | decision |
 //! |---|---|---|
-//! | nothing | the set has no past, the plan seats this ordinal | Bootstrap |
-//! | nothing | a past, or beyond the plan | Guest |
-//! | nothing | the registry is away | Refuse, and try again |
-//! | data, no nodes.conf | | Refuse |
+//! | blank | the set has no past, the plan seats this ordinal | Bootstrap |
+//! | blank | beyond the plan | Guest |
 //! | nodes.conf | its id lives in another pod of the set | Refuse |
-//! | nodes.conf, master | another member's disk owns its slots at a higher epoch | Step down |
+//! | nodes.conf, replica | the record names it its master's heir | Succeed |
+//! | nodes.conf, master | a registered disk or the record gives its slots to another at a higher epoch | Step down |
+//! | nodes.conf, master | the set has stopped and nobody else has come yet | Repair, held back |
 //! | nodes.conf | else | Repair |
+//!
+//! All other starts are weighed ([`super::weigh`]).
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use super::HoldBack;
 use crate::id::NodeId;
 use crate::net::Address;
 use crate::nodes::edit::Changes;
-use crate::nodes::{Format, Node, NodesConf};
-use crate::protocol::{Identity, Report, Role, View};
+use crate::nodes::{Node, NodesConf, Target};
+use crate::protocol::{Identity, Report, Role, Severity, View};
 
-/// What the registry adds to the disk.
+/// What is known of a start on a sound disk.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Knowledge<'a> {
-    /// Its answer.
-    View(&'a View),
-    /// None came, and why.
-    Away(&'a str),
+pub(super) struct Sound<'a> {
+    /// The disk's file, with this set's ids; `None` on a blank disk.
+    pub(super) conf: Option<&'a NodesConf>,
+    /// The pod's address.
+    pub(super) own: Address,
+    /// The addresses that are certain, by node id.
+    pub(super) peers: &'a BTreeMap<NodeId, Address>,
+    /// The registry's answer, if it came.
+    pub(super) view: Option<&'a View>,
+    /// Which engine will read the file.
+    pub(super) target: Target,
+    /// Whether a lone starter may be held back.
+    pub(super) hold_back: HoldBack,
 }
 
 /// What to do.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Decision {
     /// Write the plan's file.
-    Bootstrap {
-        /// The file.
-        text: String,
-    },
+    Bootstrap(NodesConf),
     /// Let the server start as a node of its own, without slots.
     Guest {
         /// Why it has no seat.
@@ -43,14 +52,16 @@ pub(super) enum Decision {
     },
     /// End with this sentence.
     Refuse(String),
-    /// Write the disk's own file with changes.
+    /// Write this file.
     Rewrite {
         /// The file.
-        text: String,
-        /// `Repaired` or `SteppedDown`.
+        conf: NodesConf,
+        /// In CamelCase, such as `Repaired`.
         reason: &'static str,
         /// What was changed.
         message: String,
+        /// How loud it is told.
+        severity: Severity,
     },
 }
 
@@ -58,9 +69,9 @@ pub(super) enum Decision {
 
 impl Decision {
     /// The file to write, if there is one.
-    pub(super) fn text(&self) -> Option<&str> {
+    pub(super) fn conf(&self) -> Option<&NodesConf> {
         match self {
-            Self::Bootstrap { text } | Self::Rewrite { text, .. } => Some(text),
+            Self::Bootstrap(conf) | Self::Rewrite { conf, .. } => Some(conf),
             Self::Guest { .. } | Self::Refuse(_) => None,
         }
     }
@@ -68,105 +79,116 @@ impl Decision {
     /// What the registry is told.
     pub(super) fn report(&self) -> Report {
         match self {
-            Self::Bootstrap { .. } => Report {
+            Self::Bootstrap(_) => Report {
                 bootstrapped: true,
                 ..Report::normal("Bootstrapped", "wrote the plan's nodes.conf on an empty disk")
             },
             Self::Guest { why } => Report::warning("StartedAsGuest", why),
             Self::Refuse(why) => Report::warning("Refused", why),
-            Self::Rewrite { reason, message, .. } => Report::normal(reason, message),
+            Self::Rewrite { conf, reason, message, severity } => Report {
+                severity: *severity,
+                node_id: conf.myself().map(|me| me.id),
+                ..Report::normal(reason, message)
+            },
         }
     }
 }
 
-/// Decides. `peers` holds the addresses that are certain, by node id.
-pub(super) fn decide(
-    conf: Option<&NodesConf>,
-    data: bool,
-    own: Address,
-    peers: &BTreeMap<NodeId, Address>,
-    knowledge: Knowledge<'_>,
-    format: Format,
-) -> Decision {
-    match (conf, knowledge) {
-        (None, _) if data => Decision::Refuse(
-            "there are data files and no nodes.conf, so nobody knows which slots they belong to: \
-             put the nodes.conf back that belongs to them, or move the data files away"
-                .to_owned(),
-        ),
-        (None, Knowledge::Away(why)) => Decision::Refuse(format!(
-            "this member has an empty disk and can not begin without the registry: {why}"
-        )),
-        (None, Knowledge::View(view)) => begin(view, own, peers, format),
-        (Some(conf), knowledge) => {
-            let view = match knowledge {
-                Knowledge::View(view) => Some(view),
-                Knowledge::Away(_) => None,
-            };
-            resume(conf, own, peers, view)
+/// Decides.
+pub(super) fn decide(sound: &Sound<'_>) -> Decision {
+    match (sound.conf, sound.view) {
+        (Some(conf), view) => resume(sound, conf, view),
+        (None, Some(view)) => begin(sound, view),
+        (None, None) => {
+            Decision::Refuse("an empty disk can not be begun without the registry".into())
         }
     }
 }
 
-fn begin(view: &View, own: Address, peers: &BTreeMap<NodeId, Address>, format: Format) -> Decision {
-    let guest = |why: String| Decision::Guest { why };
-    if let Some(past) = view.past.first() {
-        return guest(format!("the disk is empty and the cluster may have a past: {past}"));
-    }
-    if view.before.as_ref().is_some_and(|m| m.bootstrapped) {
-        return guest(
-            "this member has begun before and its disk is empty now, so it starts without slots"
-                .to_owned(),
-        );
-    }
-    match NodesConf::bootstrap(&view.plan, view.ordinal, own, peers, format) {
-        Some(conf) => Decision::Bootstrap { text: conf.to_string() },
-        None => guest(format!("the plan seats {} pods and this is one more", view.plan.pods())),
+/// A blank disk of a set without a past.
+pub(super) fn begin(sound: &Sound<'_>, view: &View) -> Decision {
+    let Sound { own, peers, target, .. } = *sound;
+    match NodesConf::bootstrap(&view.plan, view.ordinal, own, peers, target.format()) {
+        Some(conf) => Decision::Bootstrap(conf),
+        None => Decision::Guest {
+            why: format!("the plan seats {} pods and this is one more", view.plan.pods()),
+        },
     }
 }
 
-fn resume(
-    conf: &NodesConf,
-    own: Address,
-    peers: &BTreeMap<NodeId, Address>,
-    view: Option<&View>,
+fn resume(sound: &Sound<'_>, conf: &NodesConf, view: Option<&View>) -> Decision {
+    let mut new = conf.clone();
+    if let Some(refusal) = view.and_then(|v| twin(v, &new)) {
+        return refusal;
+    }
+    let mut told = String::new();
+    let mut reason = "Repaired";
+    if let Some(view) = view {
+        if let Some(epoch) = inheritance(view, &new) {
+            match new.succeed(epoch) {
+                Ok(()) => {
+                    reason = "Succeeded";
+                    told = format!("the record names it its master's heir at epoch {epoch}; ");
+                }
+                Err(why) => return Decision::Refuse(format!("can not take over: {why}")),
+            }
+        } else if let Some((heir, epoch)) = new.myself().and_then(|me| owner_above(view, me)) {
+            if let Err(unknown) = new.step_down(heir, epoch) {
+                return Decision::Refuse(format!(
+                    "the node {} owns this member's slots at epoch {epoch} and is not in its \
+                     nodes.conf: start it first, or join this member by hand",
+                    unknown.0
+                ));
+            }
+            reason = "SteppedDown";
+            told = format!("{heir} owns this member's slots at epoch {epoch}; ");
+        }
+    }
+    finish(sound, new, reason, &told, Severity::Normal)
+}
+
+/// Another pod of the set that runs under this file's id.
+pub(super) fn twin(view: &View, conf: &NodesConf) -> Option<Decision> {
+    let id = conf.myself()?.id;
+    let other = living_twin(view, id)?;
+    Some(Decision::Refuse(format!(
+        "the node id {id} on this disk is also that of the running pod {other}: two pods share one \
+         volume or a copy of it; give each its own"
+    )))
+}
+
+/// Brings a file up to date: addresses, stale flags, forgotten ids; holds a lone master back.
+pub(super) fn finish(
+    sound: &Sound<'_>,
+    mut conf: NodesConf,
+    reason: &'static str,
+    told: &str,
+    severity: Severity,
 ) -> Decision {
-    let Some(me) = conf.myself() else {
-        return Decision::Refuse("nodes.conf has no line of its own".to_owned());
-    };
-    if let Some(other) = view.and_then(|v| living_twin(v, me.id)) {
-        return Decision::Refuse(format!(
-            "the node id {} on this disk is also that of the running pod {other}: two pods share \
-             one volume or a copy of it; give each its own",
-            me.id
-        ));
-    }
-    let mut conf_new = conf.clone();
-    let heir = view.and_then(|v| owner_at_higher_epoch(v, me));
-    if let Some((heir, epoch)) = heir
-        && let Err(unknown) = conf_new.step_down(heir, epoch)
-    {
-        return Decision::Refuse(format!(
-            "the node {} owns this member's slots at epoch {epoch} and is not in its nodes.conf: \
-             start it first, or join this member by hand",
-            unknown.0
-        ));
-    }
-    let changes = conf_new.repair(own, peers);
-    let text = conf_new.to_string();
     let damage = conf.damage().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-    let mut message = describe(&changes);
+    let mut message = told.to_owned();
+    if let Some(view) = sound.view {
+        conf.forget(&view.forgotten);
+    }
+    let changes = conf.repair(sound.own, sound.peers);
+    conf.adapt(sound.target);
+    message += &describe(&changes);
     if !damage.is_empty() {
         let _ = write!(message, "; damage found: {damage}");
     }
-    match heir {
-        Some((heir, epoch)) => Decision::Rewrite {
-            text,
-            reason: "SteppedDown",
-            message: format!("{heir} owns this member's slots at epoch {epoch}; {message}"),
-        },
-        None => Decision::Rewrite { text, reason: "Repaired", message },
+    let owner = conf.myself().is_some_and(|me| me.is_master() && !me.slots.is_empty());
+    let may = sound.hold_back == HoldBack::Allowed;
+    if owner && may && sound.view.is_some_and(is_alone) && conf.hold_back() {
+        message += "; the first to come back takes no writes until it has met others, since one of \
+                    them may know better";
     }
+    Decision::Rewrite { conf, reason, message, severity }
+}
+
+/// Whether nobody else of the set runs or has registered: the set had stopped.
+fn is_alone(view: &View) -> bool {
+    let others = |name: &String| *name != view.pod;
+    !view.members.keys().any(others) && !view.pods.iter().any(|(n, p)| others(n) && p.running)
 }
 
 /// Another pod of the set that runs now and registered under the same id.
@@ -180,9 +202,20 @@ fn living_twin(view: &View, id: NodeId) -> Option<&str> {
     twin.map(|(name, _)| name.as_str())
 }
 
-/// The master that has this member's slots on its disk at a higher epoch. It has to have all of
-/// them: part of them is a resharding under way, which the engines settle among themselves.
-fn owner_at_higher_epoch(view: &View, me: &Node) -> Option<(NodeId, u64)> {
+/// The epoch at which the record makes this replica its master's heir, if it does and nobody has
+/// inherited from it since.
+pub(super) fn inheritance(view: &View, conf: &NodesConf) -> Option<u64> {
+    let me = conf.myself()?;
+    let master = conf.node(me.master?)?;
+    let succession = view.successions.get(&master.id).filter(|s| s.heir == me.id)?;
+    let later = view.successions.get(&me.id).is_some_and(|s| s.epoch > succession.epoch);
+    (succession.epoch > master.config_epoch && !later).then_some(succession.epoch)
+}
+
+/// The node that has this master's slots at a higher epoch, by a registered disk or by the
+/// record. A disk has to have all of them: part of them is a resharding under way, which the
+/// engines settle among themselves.
+pub(super) fn owner_above(view: &View, me: &Node) -> Option<(NodeId, u64)> {
     if !me.is_master() || me.slots.is_empty() {
         return None;
     }
@@ -194,8 +227,13 @@ fn owner_at_higher_epoch(view: &View, me: &Node) -> Option<(NodeId, u64)> {
                 id.slots.iter().any(|s| s.start() <= mine.start() && mine.end() <= s.end())
             })
     };
-    let identities = view.members.values().filter_map(|m| m.disk.identity.as_ref());
-    identities.filter(|id| owns(id)).map(|id| (id.node_id, id.config_epoch)).max_by_key(|o| o.1)
+    let disks = view.members.values().chain(view.earlier.values());
+    let disks = disks.filter_map(|m| m.disk.identity.as_ref()).filter(|id| owns(id));
+    let record = view.successions.get(&me.id).filter(|s| s.epoch > me.config_epoch);
+    disks
+        .map(|id| (id.node_id, id.config_epoch))
+        .chain(record.map(|s| (s.heir, s.epoch)))
+        .max_by_key(|o| o.1)
 }
 
 fn describe(changes: &Changes) -> String {

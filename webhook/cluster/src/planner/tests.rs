@@ -1,7 +1,11 @@
 use super::*;
 use crate::id::Ordinal;
+use crate::net::Ports;
+use crate::nodes::Format;
 use crate::plan::Plan;
+use crate::protocol::Disk;
 use crate::protocol::{Member, Pod};
+use std::collections::BTreeSet;
 
 fn plan() -> Plan {
     Plan { salt: "salt".to_owned(), shards: 3, replicas_per_shard: 1, generation: 1 }
@@ -28,10 +32,12 @@ fn setup(text: &str) -> Setup {
     let words: Vec<_> = text.split_whitespace().map(str::to_owned).collect();
     Setup {
         step: "0.1.0".to_owned(),
+        namespace: "shop".to_owned(),
+        set: "cache".to_owned(),
         ips: vec![ip(200)],
         config: ServerConfig::read(&words, std::path::Path::new("/data"), &None)
             .map_err(|e| e.to_string()),
-        format: Format::Plain,
+        target: Target::Unknown,
         hold_back: HoldBack::Allowed,
     }
 }
@@ -76,6 +82,7 @@ fn view(members: &[u32]) -> View {
         pod: name(0),
         ordinal: Ordinal(0),
         replicas: 6,
+        parallel: false,
         past: Vec::new(),
         plan: plan(),
         before: None,
@@ -158,7 +165,8 @@ fn an_empty_disk_of_a_new_set_begins_by_the_plan_and_is_recorded_before_the_serv
     let conf = written(&actions);
     assert_eq!(conf.node(plan().node_id(Ordinal(1))).unwrap().endpoint.host, "10.0.0.11");
     assert_eq!(conf.node(plan().node_id(Ordinal(3))).unwrap().endpoint.host, "");
-    let [.., Action::Write { .. }, Action::Report(report), Action::Start(None)] = &actions[..] else {
+    let [.., Action::Write { .. }, Action::Report(report), Action::Start(None)] = &actions[..]
+    else {
         panic!("{actions:?}")
     };
     assert!(report.bootstrapped);

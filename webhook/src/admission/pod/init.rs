@@ -154,9 +154,23 @@ fn own_env(injection: &Injection<'_>, server: &Value, there: &[Value]) -> Vec<Va
     own.push(("MOORING_SERVICE", injection.service.to_owned()));
     own.push(("MOORING_SET", injection.set.to_owned()));
     own.push(("MOORING_CONTAINER", launch_text(injection, server)));
+    if asks_not_for_the_cluster(server) {
+        own.push(("MOORING_HOLD_BACK", "allowed".to_owned()));
+    }
     env.extend(own.into_iter().map(|(name, value)| json!({"name": name, "value": value})));
     env.extend(injection.timeouts());
     env
+}
+
+/// Whether the server's probes surely do not ask for the state of the cluster. Where they do, the
+/// first member of an ordered set has to find it `ok` alone, or the second one never comes.
+fn asks_not_for_the_cluster(server: &Value) -> bool {
+    ["readinessProbe", "startupProbe", "livenessProbe"].iter().all(|probe| {
+        let Some(command) = server[*probe]["exec"]["command"].as_array() else { return true };
+        let words: Vec<_> = command.iter().filter_map(Value::as_str).collect();
+        let text = words.join(" ").to_ascii_lowercase();
+        text.contains("ping") && !text.contains("cluster") && !text.contains(".sh")
+    })
 }
 
 /// How the server is started, for the step to read; `$` doubled, so that the kubelet hands it over

@@ -1,14 +1,8 @@
 use cluster::plan::Plan;
-use cluster::protocol::{Identity, Role};
 use serde_json::json;
 
 use super::super::record::Spec;
 use super::*;
-
-fn register(disk: Disk) -> Register {
-    let ports = cluster::net::Ports::plain(6379);
-    Register { step: "1".to_owned(), ips: Vec::new(), ports, disk }
-}
 
 #[test]
 fn all_names_that_a_pod_may_have_are_asked_for() {
@@ -27,32 +21,27 @@ fn all_names_that_a_pod_may_have_are_asked_for() {
 }
 
 #[test]
-fn an_id_is_the_disks_or_the_plans_or_none() {
-    let plan = Plan { salt: "s".into(), shards: 3, replicas_per_shard: 0, generation: 1 };
-    let record = ClusterRecord::new("c", Spec { plan: plan.clone() });
-    let planned = Some(plan.node_id(Ordinal(1)));
-    let own = plan.node_id(Ordinal(9));
-    let begun = json!({"ips": [], "ports": {"bus": 1}, "podUid": "u", "registeredAt": "t",
-        "bootstrapped": true, "nodeId": planned});
-    let begun: Member = serde_json::from_value(begun).unwrap();
-    let id = |disk: Disk, before: Option<&Member>, ordinal: u32, no_past: bool| {
-        node_id(&register(disk), before, &record, Ordinal(ordinal), no_past)
+fn a_disk_outlives_its_pod_where_there_is_a_claim() {
+    let set = |templates: Value, volumes: Value| -> StatefulSet {
+        serde_json::from_value(json!({"spec": {
+            "selector": {}, "serviceName": "c", "volumeClaimTemplates": templates,
+            "template": {"spec": {"containers": [], "volumes": volumes}},
+        }}))
+        .unwrap()
     };
-    let blank = Disk::default;
-    let data = Disk { identity: None, data: true };
-    let identity = Identity {
-        node_id: own,
-        role: Role::Master,
-        slots: Vec::new(),
-        config_epoch: 1,
-        current_epoch: 1,
+    let claim = |name: &str| Claim {
+        name: name.to_owned(),
+        created: Timestamp::UNIX_EPOCH,
+        restored: false,
     };
-    let known = Disk { identity: Some(identity), data: false };
-
-    assert_eq!(id(blank(), None, 1, true), planned);
-    assert_eq!(id(blank(), None, 1, false), None, "a past");
-    assert_eq!(id(blank(), Some(&begun), 1, true), None, "its disk was lost");
-    assert_eq!(id(blank(), None, 3, true), None, "beyond the plan");
-    assert_eq!(id(data, None, 1, true), None, "a restored dump");
-    assert_eq!(id(known, Some(&begun), 1, false), Some(own));
+    let claims = [claim("data-c-0"), claim("data-c-x"), claim("logs-c-1"), claim("data-d-2")];
+    let pods = |set: &StatefulSet| claimed_pods(set, "c", &claims);
+    let template = json!([{"metadata": {"name": "data"}, "spec": {}}]);
+    let passing =
+        json!([{"name": "conf", "configMap": {"name": "x"}}, {"name": "t", "emptyDir": {}}]);
+    let mut one = BTreeSet::from(["c-0".to_owned()]);
+    assert_eq!(pods(&set(template.clone(), passing.clone())), Some(one.clone()));
+    one.clear();
+    assert_eq!(pods(&set(json!([]), passing)), Some(one));
+    assert_eq!(pods(&set(template, json!([{"name": "h", "hostPath": {"path": "/x"}}]))), None);
 }

@@ -327,6 +327,18 @@ fn what_outlives_a_restart(#[case] lines: &str, #[case] expected: Persistence) {
 }
 
 #[test]
+fn behind_an_include_a_snapshot_replaces_those_above() {
+    let files = [
+        ("/etc/own.conf", "save 1 1\nsave 2 2\ninclude /etc/more.conf\nsave 5 5\n"),
+        ("/etc/more.conf", "save 3 3\nsave 4 4\n"),
+    ];
+    let save = |argv: &[&str]| read_in("/", argv, &files).unwrap().save;
+    let inside = ["redis-server", "--save", "1 1", "--include", "/etc/more.conf"];
+    assert_eq!(save(&inside).points(), [(1, 1), (3, 3), (4, 4)]);
+    assert_eq!(save(&["redis-server", "/etc/own.conf"]).points(), [(5, 5)]);
+}
+
+#[test]
 fn without_any_argument_every_version_takes_snapshots() {
     assert_eq!(read_in("/", &["redis-server"], &[]).unwrap().persistence(), Persistence::Snapshots);
 }
@@ -383,7 +395,6 @@ fn a_pod_says_what_is_empty_in_a_shell() {
 #[case("port=7000", "`port=`: a blank, not =, goes between name and value")]
 #[case("cluster-enabled", "`cluster-enabled` takes one value and has 0")]
 #[case("cluster-enabled true", "`cluster-enabled` must be yes or no")]
-#[case("cluster-config-file \"\"", "`cluster-config-file` is empty")]
 #[case("dir \"\"", "`dir` is empty")]
 #[case("requirepass \"a", "quotes are not balanced")]
 #[case("port +7000", "`port` must be a number from 0 to 65535")]
@@ -414,6 +425,11 @@ fn what_the_server_refuses_is_refused_at_its_line(#[case] line: &str, #[case] wh
     "`replicaof` and `cluster-enabled yes` exclude each other: \
                                     remove `replicaof`, since the cluster decides who is whose \
                                     replica"
+)]
+#[case(
+    "cluster-config-file \"\"",
+    "`cluster-config-file` is empty, at which a cluster's server stops: give it a name, or remove \
+     the line"
 )]
 fn what_the_server_refuses_together_is_refused(#[case] line: &str, #[case] why: &str) {
     assert_eq!(read(&[], line).unwrap_err(), why);

@@ -108,6 +108,18 @@ impl Users {
         default.on && default.open
     }
 
+    /// Whether this server itself takes one of the credentials, or needs none.
+    pub(super) fn let_in(&self, passwords: &Passwords) -> bool {
+        let takes = |c: &Credential| {
+            let user = match &c.user {
+                None => Some(self.default_user(passwords)),
+                Some(name) => self.get(name).cloned(),
+            };
+            user.is_some_and(|user| user.on && user.takes(&c.password.0))
+        };
+        self.is_open(passwords) || self.credentials(passwords).iter().any(takes)
+    }
+
     /// What to log in with, the best first.
     ///
     /// Peers are spoken to with the same list. Hence the passwords for replication, which fit the
@@ -199,7 +211,9 @@ impl User {
     }
 
     fn takes(&self, password: &str) -> bool {
-        self.passwords.iter().any(|p| p == password) || self.hashes.contains(&sha256(password))
+        self.open
+            || self.passwords.iter().any(|p| p == password)
+            || self.hashes.contains(&sha256(password))
     }
 
     fn forget(&mut self, hash: &str) {

@@ -1,7 +1,8 @@
 //! What of a server's data outlives a restart.
 //!
-//! Guarantees: `save` is read as `setConfigSaveOption` (`config.c`) reads it: pairs add up, the
-//! first of them replaces the default ones, and an empty value clears all.
+//! Guarantees: `save` is read as `setConfigSaveOption` (`config.c`) reads it from 7.0 on: pairs add
+//! up, the first of them replaces the default ones, an empty value clears all, and so does every
+//! line that follows an `include` in the same text (measured with 7.0.15).
 
 /// When the server takes snapshots.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -37,10 +38,11 @@ impl Save {
         }
     }
 
-    pub(super) fn add(&mut self, values: &[String]) -> Result<(), String> {
+    pub(super) fn add(&mut self, values: &[String], replaces: bool) -> Result<(), String> {
         // Pairs may stand in one word.
         let words: Vec<&str> = values.iter().flat_map(|v| v.split_ascii_whitespace()).collect();
-        if words.is_empty() {
+        // No value at all, in a file, adds nothing.
+        if words.is_empty() && !values.is_empty() {
             *self = Self::Points(Vec::new());
             return Ok(());
         }
@@ -48,7 +50,8 @@ impl Save {
         let number = |word: &str| word.parse::<u64>().map_err(|_| wrong());
         let mut points = match self {
             Self::Unsaid => Vec::new(),
-            Self::Points(points) => std::mem::take(points),
+            Self::Points(points) if !replaces => std::mem::take(points),
+            Self::Points(_) => Vec::new(),
         };
         for pair in words.chunks(2) {
             let [seconds, changes] = pair else { return Err(wrong()) };
@@ -81,7 +84,7 @@ mod tests {
         let read = |lines: &[&[&str]]| {
             let mut save = Save::Unsaid;
             for line in lines {
-                save.add(&line.iter().map(|v| (*v).to_owned()).collect::<Vec<_>>())?;
+                save.add(&line.iter().map(|v| (*v).to_owned()).collect::<Vec<_>>(), false)?;
             }
             Ok::<_, String>(save)
         };

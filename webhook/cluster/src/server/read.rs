@@ -45,6 +45,8 @@ struct Raw {
     node_timeout_ms: u64,
     append_only: bool,
     save: Save,
+    /// Whether an `include` stands above in the same text.
+    after_include: bool,
     rdb_file: String,
     aof_file: String,
     aof_dir: String,
@@ -142,7 +144,10 @@ impl<'a> Reader<'a> {
         if name == "include" {
             let pattern = one(&name, &directive.values).map_err(failed)?;
             let path = self.raw.dir.join(pattern);
-            return self.files(&path, depth + 1);
+            self.raw.after_include = false;
+            self.files(&path, depth + 1)?;
+            self.raw.after_include = true;
+            return Ok(());
         }
         self.raw.set(&name, &directive.values).map_err(failed)
     }
@@ -211,6 +216,7 @@ impl Raw {
             node_timeout_ms: 15_000,
             append_only: false,
             save,
+            after_include: false,
             rdb_file: "dump.rdb".to_owned(),
             aof_file: "appendonly.aof".to_owned(),
             aof_dir: "appendonlydir".to_owned(),
@@ -238,6 +244,13 @@ impl Raw {
                 "`{name}` and `cluster-enabled yes` exclude each other: remove `{name}`, since the \
                  cluster decides who is whose replica"
             )));
+        }
+        if self.cluster_enabled && self.nodes_conf.is_empty() {
+            return Err(ConfigError::Together(
+                "`cluster-config-file` is empty, at which a cluster's server stops: give it a name, \
+                 or remove the line"
+                    .to_owned(),
+            ));
         }
         self.warn(&mut warnings);
         let credentials = self.users.credentials(&self.passwords);
@@ -283,9 +296,7 @@ impl Raw {
                  so remove one of the two lines"
             )
         }));
-        if !self.users.is_open(&self.passwords)
-            && self.users.credentials(&self.passwords).is_empty()
-        {
+        if !self.users.let_in(&self.passwords) {
             warnings.push(
                 "no password is written out that this server would take from Mooring: set \
                  masterauth (and masteruser), or give the user `default` a password in clear text"
@@ -313,7 +324,7 @@ impl Raw {
             | "tls-ca-cert-dir" => {
                 self.tls.files.insert(name.to_owned(), one()?.to_owned());
             }
-            "cluster-config-file" => filled(name, one()?)?.clone_into(&mut self.nodes_conf),
+            "cluster-config-file" => one()?.clone_into(&mut self.nodes_conf),
             "cluster-announce-ip" => self.announce_ip.push(one()?.to_owned()),
             "cluster-announce-hostname" => self.announce_hostname = hostname(name, one()?)?,
             "cluster-announce-port" => self.announced.tcp = on(port(name, one()?)?),
@@ -328,7 +339,7 @@ impl Raw {
                     number(one()?).ok_or_else(|| format!("`{name}` is not a number"))?;
             }
             "appendonly" => self.append_only = flag(name, one()?)?,
-            "save" => self.save.add(values)?,
+            "save" => self.save.add(values, self.after_include)?,
             "dbfilename" => base_name(name, one()?)?.clone_into(&mut self.rdb_file),
             "appendfilename" => {
                 filled(name, base_name(name, one()?)?)?.clone_into(&mut self.aof_file);

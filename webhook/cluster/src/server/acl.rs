@@ -115,7 +115,7 @@ impl Users {
                 None => Some(self.default_user(passwords)),
                 Some(name) => self.get(name).cloned(),
             };
-            user.is_some_and(|user| user.on && user.takes(&c.password.0))
+            user.is_some_and(|user| user.on && (user.open || user.takes(&c.password.0)))
         };
         self.is_open(passwords) || self.credentials(passwords).iter().any(takes)
     }
@@ -211,9 +211,7 @@ impl User {
     }
 
     fn takes(&self, password: &str) -> bool {
-        self.open
-            || self.passwords.iter().any(|p| p == password)
-            || self.hashes.contains(&sha256(password))
+        self.passwords.iter().any(|p| p == password) || self.hashes.contains(&sha256(password))
     }
 
     fn forget(&mut self, hash: &str) {

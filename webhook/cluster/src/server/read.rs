@@ -47,6 +47,8 @@ struct Raw {
     save: Save,
     /// Whether an `include` stands above in the same text.
     after_include: bool,
+    /// Whether a `save` without one was there: the first of those replaces all others.
+    save_begun: bool,
     rdb_file: String,
     aof_file: String,
     aof_dir: String,
@@ -217,6 +219,7 @@ impl Raw {
             append_only: false,
             save,
             after_include: false,
+            save_begun: false,
             rdb_file: "dump.rdb".to_owned(),
             aof_file: "appendonly.aof".to_owned(),
             aof_dir: "appendonlydir".to_owned(),
@@ -339,7 +342,11 @@ impl Raw {
                     number(one()?).ok_or_else(|| format!("`{name}` is not a number"))?;
             }
             "appendonly" => self.append_only = flag(name, one()?)?,
-            "save" => self.save.add(values, self.after_include)?,
+            "save" => {
+                let replaces = self.after_include || !self.save_begun;
+                self.save_begun |= !self.after_include;
+                self.save.add(values, replaces)?;
+            }
             "dbfilename" => base_name(name, one()?)?.clone_into(&mut self.rdb_file),
             "appendfilename" => {
                 filled(name, base_name(name, one()?)?)?.clone_into(&mut self.aof_file);

@@ -2,13 +2,15 @@
 //!
 //! Guarantees: a container counts as a server only when its start command ends in `redis-server`
 //! or `valkey-server`; names, images and positions of containers decide nothing. What can not be
-//! followed (a shell that starts the server in the background, a script alone) is said to be
-//! [`Launch::Opaque`], never guessed.
+//! followed (a shell that starts the server in the background, a script that is not at hand) is said
+//! to be [`Launch::Opaque`], never guessed.
 
 use std::fmt;
 
-use crate::server::words;
+use crate::server::{Files, words};
+pub use environment::{Env, Environment, Variable, expand_kubelet};
 
+mod environment;
 mod script;
 
 /// A container's start, as its pod spec gives it.
@@ -60,8 +62,13 @@ pub enum Engine {
     Valkey,
 }
 
-/// Looks a variable of the container's environment up.
-pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
+/// What is known besides the pod spec.
+#[derive(Clone, Copy)]
+struct Known<'a> {
+    env: Environment<'a>,
+    /// The container's own files, where they are at hand.
+    files: Option<&'a dyn Files>,
+}
 
 // === impl Container ===
 
@@ -72,9 +79,29 @@ impl Container<'_> {
     }
 
     /// What it starts, with `$(NAME)` expanded as the kubelet does and `$NAME` as a shell does.
+    ///
+    /// Variables that `env` does not know may still be set, and stay as they are written.
     pub fn launch_with(&self, env: Env<'_>) -> Launch {
+        self.start(Known { env: Environment::part(env), files: None })
+    }
+
+    /// What it starts, as seen from within its pod: `env` is all of the pod spec's environment, and
+    /// `files` are those that the container mounts.
+    ///
+    /// Scripts are read. A variable that is not set is empty in a shell, if the image is an official
+    /// one; another image may set it, and a start that depends on it is [`Launch::Opaque`].
+    pub fn launch_in(&self, env: Env<'_>, files: &dyn Files) -> Launch {
+        let env = if is_official(self.image) {
+            Environment::whole(env)
+        } else {
+            Environment::without_the_images(env)
+        };
+        self.start(Known { env, files: Some(files) })
+    }
+
+    fn start(&self, known: Known<'_>) -> Launch {
         let expand = |words: &[String]| -> Vec<String> {
-            words.iter().map(|w| expand_kubelet(w, env)).collect()
+            words.iter().map(|w| expand_kubelet(w, known.env.known())).collect()
         };
         let args = self.args.map(expand).unwrap_or_default();
         match self.command.filter(|c| !c.is_empty()) {
@@ -83,27 +110,27 @@ impl Container<'_> {
                 all.extend(args);
                 match all.split_first() {
                     Some((first, rest)) if base(first) == "docker-entrypoint.sh" => {
-                        self.behind_entrypoint(rest.to_vec(), env)
+                        self.behind_entrypoint(rest.to_vec(), known)
                     }
-                    _ => follow(&all, false, env),
+                    _ => follow(&all, false, known),
                 }
             }
-            None => self.behind_entrypoint(args, env),
+            None => self.behind_entrypoint(args, known),
         }
     }
 
     /// The official images' entrypoint puts the server in front of options and of a file name
     /// that ends in `.conf`, and runs everything else as it is.
-    fn behind_entrypoint(&self, args: Vec<String>, env: Env<'_>) -> Launch {
+    fn behind_entrypoint(&self, args: Vec<String>, known: Known<'_>) -> Launch {
         let Some(engine) = Engine::of_image(self.image) else {
-            return if args.is_empty() { Launch::Other } else { follow(&args, true, env) };
+            return if args.is_empty() { Launch::Other } else { follow(&args, true, known) };
         };
         let in_front = args.first().is_none_or(|a| a.starts_with('-') || a.ends_with(".conf"));
         if in_front && has_own_scripts(self.image) {
             return Launch::Opaque {
                 why: format!(
-                    "the image {} starts its server by scripts of its own, whose result can not be \
-                     known",
+                    "the image {} starts its server by scripts of its own, which make the \
+                     configuration when the container runs",
                     self.image
                 ),
             };
@@ -117,11 +144,11 @@ impl Container<'_> {
                 entrypoint: true,
             })
         } else {
-            follow(&args, true, env)
+            follow(&args, true, known)
         };
         if let Launch::Server(server) = &mut launch
             && engine == Engine::Valkey
-            && let Some(extra) = env("VALKEY_EXTRA_FLAGS")
+            && let Some(extra) = known.env.known()("VALKEY_EXTRA_FLAGS")
         {
             // The image's entrypoint appends it unquoted: split at blanks, nothing else.
             server.words.extend(extra.split_whitespace().map(str::to_owned));
@@ -186,39 +213,7 @@ impl fmt::Display for Engine {
     }
 }
 
-/// Expands `$(NAME)` as the kubelet does in `command`, `args` and `env`: `$$` is a `$`, and what
-/// is not defined stays as it is (`third_party/forked/golang/expansion`).
-pub fn expand_kubelet(text: &str, env: Env<'_>) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find('$') {
-        out.push_str(&rest[..at]);
-        let after = &rest[at + 1..];
-        if let Some(tail) = after.strip_prefix('$') {
-            out.push('$');
-            rest = tail;
-        } else if let Some((name, tail)) =
-            after.strip_prefix('(').and_then(|inner| inner.split_once(')'))
-        {
-            match env(name) {
-                Some(value) => out.push_str(&value),
-                None => {
-                    out.push_str("$(");
-                    out.push_str(name);
-                    out.push(')');
-                }
-            }
-            rest = tail;
-        } else {
-            out.push('$');
-            rest = after;
-        }
-    }
-    out.push_str(rest);
-    out
-}
-
-fn follow(words: &[String], entrypoint: bool, env: Env<'_>) -> Launch {
+fn follow(words: &[String], entrypoint: bool, known: Known<'_>) -> Launch {
     let Some(first) = words.first() else { return Launch::Other };
     let shell = is_shell(first);
     // Not the words behind the script: a password may be among them, and this goes to logs.
@@ -228,25 +223,32 @@ fn follow(words: &[String], entrypoint: bool, env: Env<'_>) -> Launch {
         Launch::Opaque { why: format!("`{}` decides by itself what it starts", shown.join(" ")) }
     };
     if shell && let Some((script, rest)) = script_of(words) {
-        return match script::follow(script, env) {
-            Launch::Other if rest.iter().any(|w| Engine::of_binary(w).is_some()) => opaque(),
-            launch => launch,
-        };
+        let arguments = rest.get(1..).unwrap_or_default();
+        return script::follow(script, arguments, known).unwrap_or_else(|e| script::unread(&e));
     }
     if is_tool(first) {
         return Launch::Other;
     }
-    // A wrapper script hands over to the words behind it (`exec "$@"`): what is named there runs.
-    // A word behind an option is its value, such as a host of that name; `tini -g` has none.
-    let runs = |at: usize| {
-        let before = at.checked_sub(1).and_then(|i| words.get(i)).map_or("", String::as_str);
-        !before.starts_with('-') || before == "--" || is_shell_or_init(first)
-    };
-    let found = (0..words.len())
-        .filter(|at| runs(*at))
-        .find_map(|at| Some((at, Engine::of_binary(&words[at])?)));
-    let scripts = words.iter().any(|w| w.ends_with(".sh"));
-    match found {
+    let named = named(words);
+    let read = script::file(words, known.files);
+    if let Some((path, script, arguments)) = &read {
+        match script::follow(script, arguments, known) {
+            Ok(Launch::Server(found)) => {
+                let wrapper = Some((*path).to_owned());
+                return Launch::Server(ServerLaunch { wrapper, shell, entrypoint, ..found });
+            }
+            Ok(Launch::Other) if named.is_none() => return opaque(),
+            Ok(Launch::Other) => {
+                let why = format!("`{path}` does not start the server that is named behind it");
+                return Launch::Opaque { why };
+            }
+            Ok(opaque) => return opaque,
+            // It is beyond reading, but it does hand over to what stands behind it.
+            Err(_) if named.is_some() && script.contains("\"$@\"") => {}
+            Err(e) => return script::unread(&e),
+        }
+    }
+    match named {
         Some((at, engine)) => {
             let wrapper =
                 words[..at].iter().find(|w| !w.starts_with('-') && !is_shell_or_init(w)).cloned();
@@ -258,9 +260,23 @@ fn follow(words: &[String], entrypoint: bool, env: Env<'_>) -> Launch {
                 entrypoint,
             })
         }
-        None if scripts || (shell && words.len() > 1) => opaque(),
+        None if words.iter().any(|w| w.ends_with(".sh")) || (shell && words.len() > 1) => opaque(),
         None => Launch::Other,
     }
+}
+
+/// Where a server is named. A wrapper hands over to the words behind it (`exec "$@"`): what is
+/// named there runs. A word behind an option is its value, such as a host of that name; `tini -g`
+/// has none.
+fn named(words: &[String]) -> Option<(usize, Engine)> {
+    let first = words.first()?;
+    let runs = |at: usize| {
+        let before = at.checked_sub(1).and_then(|i| words.get(i)).map_or("", String::as_str);
+        !before.starts_with('-') || before == "--" || is_shell_or_init(first)
+    };
+    (0..words.len())
+        .filter(|at| runs(*at))
+        .find_map(|at| Some((at, Engine::of_binary(&words[at])?)))
 }
 
 fn server(launch: ServerLaunch) -> Launch {
@@ -291,6 +307,15 @@ fn is_tool(word: &str) -> bool {
         .iter()
         .filter_map(|engine| name.strip_prefix(engine))
         .any(|tool| tools.contains(&tool))
+}
+
+/// The images of Redis and Valkey themselves, also in a mirror: what they set in the environment
+/// no start command uses.
+fn is_official(image: &str) -> bool {
+    let path = image.split('@').next().unwrap_or(image);
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let name = name.split(':').next().unwrap_or(name);
+    matches!(name, "redis" | "valkey") && !has_own_scripts(image)
 }
 
 /// Images by vendors whose own scripts write a configuration from the environment.

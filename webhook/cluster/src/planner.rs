@@ -24,7 +24,7 @@ use crate::net::Address;
 use crate::nodes::{NodesConf, Target};
 use crate::protocol::{Mark, Proposal, Register, Report, View};
 use crate::record::{self, Place};
-use crate::server::ServerConfig;
+use crate::server::{Persistence, ServerConfig};
 use decide::{Decision, Sound};
 use weigh::{Forced, Step, Weak, Weighing};
 
@@ -496,7 +496,7 @@ impl Planner {
         let step = weigh::weigh(&Weak {
             conf,
             data,
-            keeps: true,
+            keeps: config.persistence() != Persistence::Nothing,
             own,
             peers: &peers,
             view: self.view(),

@@ -6,6 +6,7 @@
 //! bounded in files, depth and bytes. Checked against Redis 5.0 to 8.2 and Valkey 9.0
 //! (`loadServerConfigFromString`, `config.c`).
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::{Component, Path, PathBuf};
@@ -14,9 +15,13 @@ use crate::net::Ports;
 use read::Reader;
 use words::WordsError;
 
+pub use acl::Credential;
 pub use glob::matches;
+pub use persist::{Persistence, Save};
 
+mod acl;
 mod glob;
+mod persist;
 mod read;
 mod shell;
 pub mod words;
@@ -43,18 +48,35 @@ pub struct ServerConfig {
     pub bus_port: u16,
     /// `tls-cluster`.
     pub tls_cluster: bool,
+    /// The files and rules of TLS.
+    pub tls: Tls,
     /// Where data files go, in the end.
     pub dir: PathBuf,
     /// Where nodes.conf is.
     pub nodes_conf: PathBuf,
     /// `cluster-announce-ip`, as written.
     pub announce_ip: Option<String>,
-    /// `requirepass`.
+    /// `cluster-announce-hostname`.
+    pub announce_hostname: Option<String>,
+    /// The ports that are announced instead of the own ones.
+    pub announced: AnnouncedPorts,
+    /// What AUTH takes for the user `default`; `None` where that user needs none or is shut.
     pub password: Option<Secret>,
+    /// What to log in with, here and at the other members: to be tried in this order until one is
+    /// taken. Empty where nobody has to log in, or nothing is known that would help.
+    pub credentials: Vec<Credential>,
+    /// `masteruser` or `primaryuser`.
+    pub master_user: Option<String>,
     /// `masterauth` or `primaryauth`.
     pub master_auth: Option<Secret>,
+    /// Commands in capitals by `rename-command`, and what they are called; empty: not at all.
+    pub renamed: BTreeMap<String, String>,
     /// `cluster-node-timeout` in milliseconds.
     pub node_timeout_ms: u64,
+    /// `appendonly`.
+    pub append_only: bool,
+    /// `save`.
+    pub save: Save,
     /// `dbfilename`.
     pub rdb_file: String,
     /// `appendfilename`.
@@ -63,6 +85,41 @@ pub struct ServerConfig {
     pub aof_dir: String,
     /// What is read all the same and is hardly meant, one sentence each.
     pub warnings: Vec<String>,
+}
+
+/// `cluster-announce-port`, `-tls-port` and `-bus-port`, where they are set.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct AnnouncedPorts {
+    /// Instead of `port`.
+    pub tcp: Option<u16>,
+    /// Instead of `tls-port`.
+    pub tls: Option<u16>,
+    /// Instead of the bus port.
+    pub bus: Option<u16>,
+}
+
+/// What the configuration says of TLS. Paths count from the final directory.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Tls {
+    /// `tls-replication`.
+    pub replication: bool,
+    /// `tls-auth-clients`: whether a client without a certificate is refused. Members always have
+    /// to show one to each other.
+    pub clients_need_a_certificate: bool,
+    /// `tls-cert-file`.
+    pub certificate: Option<PathBuf>,
+    /// `tls-key-file`.
+    pub key: Option<PathBuf>,
+    /// `tls-key-file-pass`.
+    pub key_password: Option<Secret>,
+    /// `tls-client-cert-file`: what the server shows as a client, where it is not the same.
+    pub client_certificate: Option<PathBuf>,
+    /// `tls-client-key-file`.
+    pub client_key: Option<PathBuf>,
+    /// `tls-ca-cert-file`.
+    pub authorities: Option<PathBuf>,
+    /// `tls-ca-cert-dir`.
+    pub authorities_dir: Option<PathBuf>,
 }
 
 /// Text that is never printed.
@@ -98,6 +155,8 @@ pub enum ConfigError {
     Together(String),
 }
 
+const DEFAULT_SAVE: [(u64, u64); 3] = [(3600, 1), (300, 100), (60, 10_000)];
+
 const MAX_FILE: usize = 1 << 20;
 const MAX_FILES: usize = 64;
 const MAX_DEPTH: usize = 8;
@@ -113,7 +172,9 @@ impl ServerConfig {
         if [words.first(), words.last()].contains(&Some(&"-".to_owned())) {
             return Err(ConfigError::Elsewhere("standard input"));
         }
-        let mut reader = Reader::new(files, workdir);
+        // Without any argument every version takes its default snapshots.
+        let save = if words.is_empty() { Save::Points(DEFAULT_SAVE.into()) } else { Save::Unsaid };
+        let mut reader = Reader::new(files, workdir, save);
         if let Some(file) = words.first().filter(|w| !w.starts_with('-')) {
             reader.files(&workdir.join(file), 0)?;
         }
@@ -142,7 +203,29 @@ impl ServerConfig {
 
     /// The ports that the member announces.
     pub fn ports(&self) -> Ports {
-        Ports { tcp: self.port, tls: self.tls_port, bus: self.bus_port }
+        let announced = self.announced;
+        let tls = announced.tls.filter(|_| self.tls_cluster);
+        Ports {
+            tcp: announced.tcp.or(self.port),
+            tls: tls.or(self.tls_port),
+            bus: announced.bus.unwrap_or(self.bus_port),
+        }
+    }
+
+    /// What of the data outlives a restart.
+    pub fn persistence(&self) -> Persistence {
+        self.save.persistence(self.append_only)
+    }
+
+    /// Whether the data are known to outlive a restart. `false` where the version decides.
+    pub fn persists(&self) -> bool {
+        matches!(self.persistence(), Persistence::Log | Persistence::Snapshots)
+    }
+
+    /// What this server calls a command; `None` where it was taken away.
+    pub fn command<'a>(&'a self, name: &'a str) -> Option<&'a str> {
+        let renamed = self.renamed.get(&name.to_ascii_uppercase());
+        renamed.map_or(Some(name), |to| Some(to.as_str()).filter(|to| !to.is_empty()))
     }
 
     /// What is wrong with the announced address, as one sentence.

@@ -7,7 +7,8 @@
 use std::path::{Path, PathBuf};
 
 use cluster::launch::{Container, Launch};
-use cluster::server::{Files, Secret, ServerConfig, matches};
+use cluster::net::Ports;
+use cluster::server::{Credential, Files, Persistence, Secret, ServerConfig, matches};
 use rstest::rstest;
 
 const BASE: &str = "cluster-enabled yes\ncluster-config-file nodes.conf\ndir /data\n";
@@ -156,7 +157,7 @@ fn a_pattern_is_read_in_order_and_may_match_nothing() {
     let files = [
         ("/etc/parts/2.conf", "port 7002"),
         ("/etc/own.conf", &main),
-        ("/etc/parts/1.conf", "port 7001"),
+        ("/etc/parts/1.conf", "port 7001\n"),
         ("/etc/parts/3.conf.off", "port 7003"),
     ];
     assert_eq!(read_in("/", &argv, &files).unwrap().port, Some(7002));
@@ -164,6 +165,26 @@ fn a_pattern_is_read_in_order_and_may_match_nothing() {
     assert!(read(&["--include", "/etc/none.conf"], "").unwrap_err().contains("/etc/none.conf"));
     let two = read(&[], "include /etc/own.conf /etc/own.conf\n").unwrap_err();
     assert_eq!(two, "/etc/own.conf, line 4: `include` takes one value and has 2");
+}
+
+#[test]
+fn a_pattern_joins_its_files_as_the_server_does() {
+    let files = [
+        ("/etc/own.conf", "port 1\ninclude /etc/parts/*\n"),
+        ("/etc/parts/1", "# one\nport 700"),
+        ("/etc/parts/2", "000\nport 2 3\n"),
+    ];
+    let argv = ["redis-server", "/etc/own.conf"];
+    let why = read_in("/", &argv, &files).unwrap_err();
+    assert_eq!(why, "/etc/parts/2, line 1: `port` must be a number from 0 to 65535");
+    let files = [files[0], files[1], ("/etc/parts/2", "1\nport 2 3\n")];
+    let why = read_in("/", &argv, &files).unwrap_err();
+    assert_eq!(why, "/etc/parts/2, line 2: `port` takes one value and has 2");
+}
+
+#[test]
+fn a_line_with_a_zero_byte_goes_on_in_the_next() {
+    assert_eq!(read(&[], "port 70\0gone\n01\nmasterauth a\n").unwrap().port, Some(7001));
 }
 
 #[test]
@@ -224,14 +245,167 @@ fn values_are_read_as_the_server_reads_them() {
     assert_eq!(placeholder, Some(Secret("${PASSWORD}".to_owned())));
 }
 
+fn logins(config: &ServerConfig) -> String {
+    let one =
+        |c: &Credential| format!("{}:{}", c.user.as_deref().unwrap_or_default(), c.password.0);
+    config.credentials.iter().map(one).collect::<Vec<_>>().join(" ")
+}
+
+#[rstest]
+#[case::nobody_needs_one("", "", None)]
+#[case::required("requirepass a", ":a", Some("a"))]
+#[case::of_replication_only("masterauth a", ":a", None)]
+#[case::a_user_line_beats_it("user default on >b +@all\nrequirepass a", ":b", Some("b"))]
+#[case::rotation("user default on >old >new +@all\nmasterauth new", ":new :old", Some("new"))]
+#[case::opened("requirepass a\nuser default on nopass ~* +@all", "", None)]
+#[case::shut(
+    "user default off\nuser copy on >c +psync\nmasteruser copy\nmasterauth c",
+    "copy:c",
+    None
+)]
+#[case::by_valkeys_names("primaryuser copy\nprimaryauth c\nrequirepass a", ":a copy:c", Some("a"))]
+fn the_way_in_is_the_servers(
+    #[case] lines: &str,
+    #[case] expected: &str,
+    #[case] password: Option<&str>,
+) {
+    let config = read(&[], lines).unwrap();
+    assert_eq!(logins(&config), expected);
+    assert_eq!(config.password, password.map(|p| Secret(p.to_owned())));
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+}
+
+#[test]
+fn without_a_password_in_clear_text_there_is_a_warning() {
+    let hash = "0".repeat(64);
+    let config = read(&[], &format!("user default on #{hash} +@all\n")).unwrap();
+    assert!(config.credentials.is_empty());
+    assert!(config.warnings[0].starts_with("no password is written out"), "{:?}", config.warnings);
+}
+
+#[test]
+fn a_file_of_users_counts_from_the_final_directory_and_beats_the_password() {
+    let main = "aclfile users.acl\nrequirepass a\ndir /data\n";
+    let of = |users: &'static str, more: &str| {
+        let main = format!("{main}{more}");
+        let files = [("/etc/own.conf", main.as_str()), ("/data/users.acl", users)];
+        read_in("/", &["redis-server", "/etc/own.conf"], &files).unwrap()
+    };
+    let config = of("user default on >b ~* +@all\n", "");
+    assert_eq!((logins(&config).as_str(), config.warnings.len()), (":b", 0));
+
+    let open = of("", "");
+    assert_eq!((open.password, open.credentials.len()), (None, 0));
+    assert_eq!(
+        open.warnings,
+        ["requirepass has no effect, and the server is open to anybody: the ACL file \
+          /data/users.acl replaces it, and gives the user `default` no password"]
+    );
+
+    let both = of("", "user default on >c +@all\n").warnings;
+    assert!(both[0].contains("at which the server stops"), "{both:?}");
+
+    let files = [("/etc/own.conf", main)];
+    let missing = read_in("/", &["redis-server", "/etc/own.conf"], &files).unwrap();
+    assert_eq!(logins(&missing), ":a");
+    assert!(missing.warnings[0].contains("/data/users.acl can not be read"));
+}
+
+#[rstest]
+#[case("", Persistence::VersionDecides)]
+#[case("appendonly yes\nsave \"\"", Persistence::Log)]
+#[case("save \"\"", Persistence::Nothing)]
+#[case("appendonly yes\nsave \"\"\nappendonly no", Persistence::Nothing)]
+#[case("save 900 1\nsave 60 100", Persistence::Snapshots)]
+#[case("save 900 1\nsave \"\"", Persistence::Nothing)]
+#[case("save 900 1 60 100", Persistence::Snapshots)]
+fn what_outlives_a_restart(#[case] lines: &str, #[case] expected: Persistence) {
+    let config = read(&[], lines).unwrap();
+    assert_eq!(config.persistence(), expected);
+    let known = matches!(expected, Persistence::Log | Persistence::Snapshots);
+    assert_eq!(config.persists(), known);
+}
+
+#[test]
+fn behind_an_include_a_snapshot_replaces_those_above() {
+    let files = [
+        ("/etc/own.conf", "save 1 1\nsave 2 2\ninclude /etc/more.conf\nsave 5 5\n"),
+        ("/etc/more.conf", "save 3 3\nsave 4 4\n"),
+    ];
+    let save = |argv: &[&str]| read_in("/", argv, &files).unwrap().save;
+    let inside = ["redis-server", "--save", "1 1", "--include", "/etc/more.conf"];
+    assert_eq!(save(&inside).points(), [(1, 1), (3, 3), (4, 4)]);
+    assert_eq!(save(&["redis-server", "/etc/own.conf"]).points(), [(5, 5)]);
+}
+
+#[test]
+fn without_any_argument_every_version_takes_snapshots() {
+    assert_eq!(read_in("/", &["redis-server"], &[]).unwrap().persistence(), Persistence::Snapshots);
+}
+
+#[test]
+fn renamed_commands_add_up() {
+    let lines = "rename-command CONFIG \"\"\nrename-command cluster hidden\n";
+    let config = read(&[], lines).unwrap();
+    let called = ["config", "CLUSTER", "INFO"].map(|name| config.command(name));
+    assert_eq!(called, [None, Some("hidden"), Some("INFO")]);
+}
+
+#[test]
+fn announced_ports_are_those_that_peers_see() {
+    let lines = "cluster-announce-port 7\ncluster-announce-bus-port 8\ncluster-announce-tls-port 9\n\
+                 cluster-announce-hostname a.b\n";
+    let config = read(&[], lines).unwrap();
+    assert_eq!((config.port, config.bus_port), (Some(6379), 16379));
+    assert_eq!(config.ports(), Ports { tcp: Some(7), tls: None, bus: 8 });
+    assert_eq!(config.announce_hostname.as_deref(), Some("a.b"));
+    assert_eq!(read(&["--cluster-announce-port", "0"], lines).unwrap().ports().tcp, Some(6379));
+}
+
+#[test]
+fn files_of_tls_count_from_the_final_directory() {
+    let lines = "tls-cert-file tls.crt\ntls-key-file /k/tls.key\ntls-ca-cert-file ca.crt\n\
+                 tls-auth-clients optional\ntls-replication yes\ndir /data/more\n";
+    let tls = read(&[], lines).unwrap().tls;
+    assert_eq!(tls.certificate.as_deref(), Some(Path::new("/data/more/tls.crt")));
+    assert_eq!(tls.key.as_deref(), Some(Path::new("/k/tls.key")));
+    assert_eq!(tls.authorities.as_deref(), Some(Path::new("/data/more/ca.crt")));
+    assert_eq!((tls.replication, tls.clients_need_a_certificate), (true, false));
+    assert!(read(&[], "").unwrap().tls.clients_need_a_certificate);
+}
+
+#[test]
+fn directories_add_up() {
+    let config = read(&["--dir", "more", "--dir", "../other"], "dir one\n").unwrap();
+    assert_eq!(config.dir.to_str(), Some("/data/one/other"));
+    assert_eq!(nodes_conf(&config), "/data/one/other/nodes.conf");
+}
+
+#[test]
+fn a_pod_says_what_is_empty_in_a_shell() {
+    let script = "exec redis-server /etc/own.conf $MORE --port ${P:=6380} ${TLS:+--tls-port 6379}";
+    let command = ["sh", "-c", script].map(str::to_owned);
+    let container = Container { command: Some(&command), args: None, image: "redis:7" };
+    let Launch::Server(server) = container.launch_in(&|_| None, &Disk(&[])) else { panic!() };
+    assert_eq!(server.words, ["/etc/own.conf", "--port", "6380"]);
+}
+
 #[rstest]
 #[case("port 7000 # plain", "`port` takes one value and has 3: a comment needs a line of its own")]
 #[case("port=7000", "`port=`: a blank, not =, goes between name and value")]
 #[case("cluster-enabled", "`cluster-enabled` takes one value and has 0")]
 #[case("cluster-enabled true", "`cluster-enabled` must be yes or no")]
-#[case("cluster-config-file \"\"", "`cluster-config-file` is empty")]
 #[case("dir \"\"", "`dir` is empty")]
 #[case("requirepass \"a", "quotes are not balanced")]
+#[case("port +7000", "`port` must be a number from 0 to 65535")]
+#[case("port 07000", "`port` must be a number from 0 to 65535")]
+#[case("save 900", "`save` takes pairs of seconds and changes")]
+#[case("dbfilename a/b", "`dbfilename` is a file's name without a folder: `dir` says where it is")]
+#[case(
+    "cluster-announce-hostname $(HOSTNAME).peers",
+    "`cluster-announce-hostname` may hold letters, digits, dots and hyphens only, and nobody \
+     expands variables in a configuration file"
+)]
 #[case(
     "requirepass \"\\xff\"",
     "`requirepass` holds bytes that are no UTF-8 text, which Mooring can not use"
@@ -251,6 +425,11 @@ fn what_the_server_refuses_is_refused_at_its_line(#[case] line: &str, #[case] wh
     "`replicaof` and `cluster-enabled yes` exclude each other: \
                                     remove `replicaof`, since the cluster decides who is whose \
                                     replica"
+)]
+#[case(
+    "cluster-config-file \"\"",
+    "`cluster-config-file` is empty, at which a cluster's server stops: give it a name, or remove \
+     the line"
 )]
 fn what_the_server_refuses_together_is_refused(#[case] line: &str, #[case] why: &str) {
     assert_eq!(read(&[], line).unwrap_err(), why);

@@ -1,3 +1,5 @@
+use std::path::{Path, PathBuf};
+
 use rstest::rstest;
 
 use super::*;
@@ -33,6 +35,11 @@ fn launch(command: &[&str], args: &[&str], image: &str) -> Launch {
        "/c --port 7000", None)]
 #[case(&["sh", "-c", "if [ -f /d/n ]; then sed -i s/a/b/ /d/n; fi\nexec /w.sh redis-server /c"], &[],
        "x", "/c", Some("/w.sh"))]
+#[case(&["sh", "-c", "exec \"$@\"", "--", "redis-server", "/c"], &["--port", "1"], "x",
+       "/c --port 1", None)]
+#[case(&["sh", "-c", "exec redis-server \"$@\"", "--"], &["/c"], "x", "/c", None)]
+// The first word behind a script is its name, not its argument.
+#[case(&["sh", "-c", "exec redis-server \"$@\""], &["/c"], "x", "", None)]
 #[case(&["docker-entrypoint.sh", "/c.conf"], &[], "valkey/valkey:8", "/c.conf --port 7000", None)]
 #[case(&["tini", "-g", "--", "redis-server", "/c"], &[], "x", "/c", None)]
 #[case(&["env", "-i", "redis-server", "/c"], &[], "x", "/c", None)]
@@ -58,8 +65,11 @@ fn servers(
 #[case(&["sh", "-c", "redis-server /c\nredis-cli ping"], &[])]
 #[case(&["/c/start.sh"], &[])]
 #[case(&["bash", "/c/start"], &[])]
-#[case(&["sh", "-c", "exec \"$@\"", "--", "redis-server", "/c"], &[])]
-#[case(&["sh", "-c", "exec redis-server \"$@\""], &["/c"])]
+#[case(&["sh", "-c", "shift; exec redis-server \"$@\""], &["sh", "/b", "/c"])]
+#[case(&["sh", "-c", "set -- /d; exec redis-server \"$@\""], &["sh", "/c"])]
+#[case(&["sh", "-c", "exec redis-server /etc/*.conf"], &[])]
+#[case(&["sh", "-c", "exec redis-server $(ls /etc)"], &[])]
+#[case(&["sh", "-c", "exit 1; exec redis-server /c"], &[])]
 #[case(&["sh", "-c", "cp /a /b && redis-server /b"], &[])]
 #[case(&["sh", "-c", "cp -r /a/. /b/; redis-server /b/c"], &[])]
 #[case(&["sh", "-c", "echo port 7000 >> /b; exec redis-server /b"], &[])]
@@ -109,4 +119,90 @@ fn options_on_the_command_line_are_read_as_the_server_does() {
     assert_eq!(server.option("port").as_deref(), Some("7000"));
     assert_eq!(server.option("dir"), None);
     assert_eq!(server.config_file(), None);
+}
+
+struct Scripts(&'static str);
+
+impl Files for Scripts {
+    fn read(&self, path: &Path, _limit: usize) -> Result<Vec<u8>, String> {
+        let known = path == Path::new("/conf/start.sh");
+        known.then(|| self.0.as_bytes().to_vec()).ok_or_else(|| "no such file".to_owned())
+    }
+
+    fn glob(&self, _pattern: &Path) -> Vec<PathBuf> {
+        Vec::new()
+    }
+}
+
+fn within(command: &[&str], script: &'static str, image: &str) -> Launch {
+    let command: Vec<_> = command.iter().map(|w| (*w).to_owned()).collect();
+    let container = Container { command: Some(&command), args: None, image };
+    container.launch_in(&|name| (name == "IP").then(|| "10.0.0.9".to_owned()), &Scripts(script))
+}
+
+#[rstest]
+#[case::starts_it("exec redis-server /c --port $1", &["/conf/start.sh", "7000"], "/c --port 7000")]
+#[case::hands_over("#!/bin/bash -e\nset -u\nexec \"$@\"\n",
+       &["bash", "/conf/start.sh", "redis-server", "/c"], "/c")]
+#[case::edits_and_hands_over(
+    "#!/bin/sh\nif [ -f /data/nodes.conf ]; then\n  [ -n \"$IP\" ] || exit 1\n  \
+     sed -i -e \"/myself/ s/ [0-9.]*:/ ${IP}:/\" /data/nodes.conf\nfi\nexec \"$@\"",
+    &["/conf/start.sh", "redis-server", "/c", "--port", "7"], "/c --port 7")]
+#[case::beyond_reading_but_hands_over("IP=$(hostname -i)\nexec \"$@\"",
+       &["/conf/start.sh", "redis-server", "/c"], "/c")]
+#[case::unset_variables_are_empty("exec redis-server /c --port ${PORT:-7} $MORE --dir \"/d$SUB\"",
+       &["sh", "/conf/start.sh"], "/c --port 7 --dir /d")]
+#[case::not_at_hand("", &["/opt/start.sh", "redis-server", "/c"], "/c")]
+fn scripts_that_are_read(
+    #[case] script: &'static str,
+    #[case] command: &[&str],
+    #[case] words: &str,
+) {
+    let Launch::Server(server) = within(command, script, "redis:7") else {
+        panic!("{:?}", within(command, script, "redis:7"));
+    };
+    assert_eq!(server.words.join(" "), words);
+    assert!(server.wrapper.is_some());
+}
+
+#[rstest]
+#[case("redis-server /c &\nwait", &["/conf/start.sh"],
+       "the shell script starts the server in the background and goes on")]
+#[case("redis-server /other", &["/conf/start.sh", "redis-server", "/c"], "")]
+#[case("sleep 1", &["/conf/start.sh", "redis-server", "/c"],
+       "the shell script mentions a server but does not start it as a plain command")]
+#[case("IP=$(hostname -i)\nredis-server /d", &["/conf/start.sh", "redis-server", "/c"],
+       "the shell script can not be read as plain commands (`(` is more than plain commands)")]
+#[case("exec redis-server /c --port ${PORT:?}", &["/conf/start.sh"],
+       "the shell script starts no server: it stops, since `PORT` is not set")]
+#[case("#!/usr/bin/python3\nredis-server", &["/conf/start.sh"],
+       "`/conf/start.sh` decides by itself what it starts")]
+#[case("", &["/opt/start.sh"], "`/opt/start.sh` decides by itself what it starts")]
+fn scripts_that_are_not(
+    #[case] script: &'static str,
+    #[case] command: &[&str],
+    #[case] expected: &str,
+) {
+    match within(command, script, "redis:7") {
+        Launch::Opaque { why } => assert_eq!(why, expected),
+        // What the script starts, not what stands behind it.
+        Launch::Server(server) => {
+            assert_eq!((server.words.join(" ").as_str(), expected), ("/other", ""))
+        }
+        Launch::Other => panic!("{script}"),
+    }
+}
+
+#[test]
+fn a_variable_that_the_image_may_set_is_not_taken_for_empty() {
+    let script = "mkdir -p $LOGS; exec redis-server /c --port $PORT";
+    let launch = within(&["/conf/start.sh"], script, "reg.example/shop/cache:1");
+    let why = "the shell script depends on the variable `PORT`, which only the running container \
+               knows";
+    assert_eq!(launch, Launch::Opaque { why: why.to_owned() });
+    let script = "exec redis-server /c --port ${PORT:-7}";
+    assert!(matches!(
+        within(&["/conf/start.sh"], script, "reg.example/shop/cache:1"),
+        Launch::Server(_)
+    ));
 }

@@ -15,7 +15,7 @@ use crate::id::NodeId;
 use crate::net::{Address, Ports};
 use crate::nodes::{Flag, Node, NodesConf};
 use crate::protocol::{Disk, Register};
-use crate::server::ServerConfig;
+use crate::server::{Persistence, ServerConfig};
 
 // === impl Planner ===
 
@@ -43,7 +43,7 @@ impl Planner {
             disk: Disk {
                 identity: conf.and_then(NodesConf::identity),
                 data,
-                keeps: true,
+                keeps: config.persistence() != Persistence::Nothing,
                 mark: match &self.disk {
                     DiskState::Read(disk) => disk.mark.clone(),
                     _ => None,

@@ -1,11 +1,13 @@
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::id::Ordinal;
 use crate::net::Ports;
 use crate::nodes::Format;
 use crate::plan::Plan;
-use crate::protocol::Disk;
-use crate::protocol::{Member, Pod};
-use std::collections::BTreeSet;
+use crate::protocol::{Disk, Member, Pod};
+
+mod weigh;
 
 fn plan() -> Plan {
     Plan { salt: "salt".to_owned(), shards: 3, replicas_per_shard: 1, generation: 1 }

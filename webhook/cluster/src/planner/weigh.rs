@@ -209,6 +209,9 @@ pub(super) fn weigh(weak: &Weak<'_>) -> Step {
         reason = "Succeeded";
     }
     let Some(me) = file.myself().cloned() else { return weak.without_identity() };
+    if let Some((heir, epoch)) = weak.dispossessed(&file, &me) {
+        return weak.follow(file, heir, epoch);
+    }
     if !me.is_master() || me.slots.is_empty() || weak.data {
         return weak.done(file, reason, "", Severity::Normal);
     }
@@ -288,6 +291,17 @@ impl Weak<'_> {
             // It has no writes that somebody else could know better.
             hold_back: HoldBack::Forbidden,
         }
+    }
+
+    /// Who owns what this member owned, where its file comes from a living member that has seen
+    /// it lose its slots: a master without slots would stay one, and its shard without a replica.
+    fn dispossessed(&self, file: &NodesConf, me: &Node) -> Option<(NodeId, u64)> {
+        if !me.is_master() || !me.slots.is_empty() || matches!(self.conf, Ok(Some(_))) {
+            return None;
+        }
+        let was = self.remembered()?;
+        let owner = file.nodes().find(|n| n.id != me.id && covers(&n.slots, &was.slots))?;
+        (!was.slots.is_empty()).then_some((owner.id, owner.config_epoch))
     }
 
     // --- an owner of slots without data ---

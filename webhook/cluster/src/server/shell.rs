@@ -1,14 +1,16 @@
 //! Shell scripts, as far as they are plain commands.
 //!
-//! Guarantees: what is read is read as a POSIX shell reads it: quotes, escapes, variables with
-//! defaults and word splitting, redirections, `if` and loops around commands. Whatever decides only
-//! when it runs (pipes, substitutions, functions, positional parameters, here-documents) is refused
-//! as a whole, never guessed. A variable that is not known stays as it is written.
+//! Guarantees: what is read is read as a POSIX shell reads it: quotes, escapes, variables with their
+//! defaults and alternatives, the script's own arguments, word splitting, redirections, `if` and
+//! loops around commands. Whatever decides only when it runs (pipes, substitutions, functions,
+//! here-documents) is refused as a whole, never guessed.
 
 use std::collections::BTreeMap;
 
 use super::words::WordsError;
-use crate::launch::Env;
+use crate::launch::Environment;
+
+mod parameter;
 
 /// One command of a shell script.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -21,12 +23,22 @@ pub struct ShellCommand {
     pub background: bool,
     /// Whether it is within `if`, `while`, `until` or `for`.
     pub conditional: bool,
+    /// What its words depend on and nobody but the running container knows: variables that the
+    /// image may set, and patterns of file names.
+    pub unknown: Vec<String>,
 }
 
 /// Reads a script of plain commands, joined by newlines, `;`, `&&`, `||` or `&`.
-pub fn shell_commands(script: &str, env: Env<'_>) -> Result<Vec<ShellCommand>, WordsError> {
+///
+/// `arguments` are `$1` and the following ones, if they are known.
+pub fn shell_commands(
+    script: &str,
+    env: &Environment<'_>,
+    arguments: Option<&[String]>,
+) -> Result<Vec<ShellCommand>, WordsError> {
     let mut shell = Shell {
         env,
+        arguments,
         variables: BTreeMap::new(),
         out: Vec::new(),
         command: ShellCommand::default(),
@@ -34,6 +46,8 @@ pub fn shell_commands(script: &str, env: Env<'_>) -> Result<Vec<ShellCommand>, W
         redirect: false,
         depth: 0,
         chained: false,
+        recording: Vec::new(),
+        pattern: false,
     };
     let mut chars = script.chars().peekable();
     while let Some(c) = chars.next() {
@@ -53,7 +67,7 @@ pub fn shell_commands(script: &str, env: Env<'_>) -> Result<Vec<ShellCommand>, W
                 }
             }
             '"' => shell.double_quoted(&mut chars)?,
-            '$' => shell.variable(&mut chars, false)?,
+            '$' => shell.parameter(&mut chars, false)?,
             '#' if shell.word.is_none() => while chars.next_if(|c| *c != '\n').is_some() {},
             ';' | '\n' => shell.end_command(false, false)?,
             '&' if chars.next_if_eq(&'&').is_some() => shell.end_command(false, true)?,
@@ -62,8 +76,12 @@ pub fn shell_commands(script: &str, env: Env<'_>) -> Result<Vec<ShellCommand>, W
             '|' if chars.next_if_eq(&'|').is_some() => shell.end_command(false, true)?,
             '>' => shell.redirect(&mut chars),
             '|' | '`' | '(' | ')' | '<' => return Err(WordsError::NotPlain(c)),
+            '~' if shell.word.is_none() => return Err(WordsError::NotPlain(c)),
             c if c.is_whitespace() => shell.end_word(),
-            c => shell.push(c),
+            c => {
+                shell.pattern |= matches!(c, '*' | '?' | '[');
+                shell.push(c);
+            }
         }
     }
     shell.end_command(false, false)?;
@@ -76,9 +94,10 @@ pub fn is_assignment(word: &str) -> bool {
 }
 
 struct Shell<'a> {
-    env: Env<'a>,
-    /// Those that the script itself has set.
-    variables: BTreeMap<String, String>,
+    env: &'a Environment<'a>,
+    arguments: Option<&'a [String]>,
+    /// Those that the script itself has set, and what their values depend on.
+    variables: BTreeMap<String, (String, Vec<String>)>,
     out: Vec<ShellCommand>,
     command: ShellCommand,
     word: Option<String>,
@@ -88,6 +107,10 @@ struct Shell<'a> {
     depth: usize,
     /// Whether `&&` or `||` precedes the command.
     chained: bool,
+    /// The texts of open defaults, innermost last, and whether each part is quoted.
+    recording: Vec<Vec<(String, bool)>>,
+    /// Whether the word holds a pattern of file names.
+    pattern: bool,
 }
 
 type Chars<'a> = std::iter::Peekable<std::str::Chars<'a>>;
@@ -104,10 +127,14 @@ impl Shell<'_> {
     }
 
     fn end_word(&mut self) {
+        let pattern = std::mem::take(&mut self.pattern);
         let Some(word) = self.word.take() else { return };
         if std::mem::take(&mut self.redirect) {
             self.command.writes.push(word);
         } else {
+            if pattern && word != "[" && word != "[[" {
+                self.command.unknown.push(format!("the files that match `{word}`"));
+            }
             self.command.words.push(word);
         }
     }
@@ -147,8 +174,10 @@ impl Shell<'_> {
             if command.conditional || chained {
                 return Err(WordsError::NotPlain('='));
             }
-            let pairs = set.iter().filter_map(|w| w.split_once('='));
-            self.variables.extend(pairs.map(|(n, v)| (n.to_owned(), v.to_owned())));
+            for (name, value) in set.iter().filter_map(|w| w.split_once('=')) {
+                let value = (value.to_owned(), command.unknown.clone());
+                self.variables.insert(name.to_owned(), value);
+            }
         } else if !command.words.is_empty() || !command.writes.is_empty() {
             self.out.push(command);
         }
@@ -156,81 +185,25 @@ impl Shell<'_> {
     }
 
     fn double_quoted(&mut self, chars: &mut Chars<'_>) -> Result<(), WordsError> {
-        self.touch();
+        self.touch_quoted();
         loop {
             match chars.next() {
                 Some('"') => return Ok(()),
                 Some('\\') => match chars.next() {
-                    Some(next @ ('"' | '\\' | '$' | '`')) => self.push(next),
+                    Some(next @ ('"' | '\\' | '$' | '`')) => self.add_char(next, true),
                     Some('\n') | None => {}
                     Some(next) => {
-                        self.push('\\');
-                        self.push(next);
+                        self.add_char('\\', true);
+                        self.add_char(next, true);
                     }
                 },
-                Some('$') => self.variable(chars, true)?,
+                Some('$') => self.parameter(chars, true)?,
                 Some('`') => return Err(WordsError::NotPlain('`')),
-                Some(next) => self.push(next),
+                Some(next) => self.add_char(next, true),
                 None => return Err(WordsError::UnbalancedQuotes),
             }
         }
     }
-
-    /// `$NAME`, `${NAME}`, `${NAME:-text}` and `${NAME-text}`.
-    fn variable(&mut self, chars: &mut Chars<'_>, quoted: bool) -> Result<(), WordsError> {
-        let braced = chars.next_if_eq(&'{').is_some();
-        if let Some(c @ ('(' | '@' | '*' | '#' | '?' | '$' | '!' | '-' | '0'..='9')) = chars.peek()
-        {
-            return Err(WordsError::NotPlain(*c));
-        }
-        let mut name = String::new();
-        while let Some(c) = chars.next_if(|c| c.is_ascii_alphanumeric() || *c == '_') {
-            name.push(c);
-        }
-        let mut value = self.variables.get(&name).cloned().or_else(|| (self.env)(&name));
-        if braced {
-            if chars.next_if_eq(&':').is_some() {
-                value = value.filter(|v| !v.is_empty());
-                if chars.peek() != Some(&'-') {
-                    return Err(WordsError::NotPlain(':'));
-                }
-            }
-            if chars.next_if_eq(&'-').is_some() {
-                let text = plain_until_brace(chars);
-                value = value.or(Some(text));
-            }
-            if name.is_empty() || chars.next_if_eq(&'}').is_none() {
-                return Err(WordsError::NotPlain('{'));
-            }
-        }
-        match value.filter(|_| !name.is_empty()) {
-            Some(value) if quoted => self.touch().push_str(&value),
-            Some(value) => {
-                for (i, piece) in value.split([' ', '\t', '\n']).enumerate() {
-                    if i > 0 {
-                        self.end_word();
-                    }
-                    if !piece.is_empty() {
-                        self.touch().push_str(piece);
-                    }
-                }
-            }
-            None if braced => self.touch().push_str(&format!("${{{name}}}")),
-            None => self.touch().push_str(&format!("${name}")),
-        }
-        Ok(())
-    }
-}
-
-/// The default of a variable, where it is a plain text.
-fn plain_until_brace(chars: &mut Chars<'_>) -> String {
-    let mut text = String::new();
-    while let Some(c) =
-        chars.next_if(|c| !matches!(c, '}' | '$' | '`' | '"' | '\'' | '\\') && !c.is_whitespace())
-    {
-        text.push(c);
-    }
-    text
 }
 
 fn is_name(text: &str) -> bool {
@@ -243,12 +216,18 @@ mod tests {
     use super::*;
 
     fn commands(script: &str) -> Result<Vec<String>, WordsError> {
-        let env = |name: &str| match name {
+        let env = Environment::whole(&|name| match name {
             "A" => Some("one two".to_owned()),
             "EMPTY" => Some(String::new()),
             _ => None,
-        };
-        Ok(shell_commands(script, &env)?.iter().map(|c| c.words.join("|")).collect())
+        });
+        let arguments = ["1 st", "2nd"].map(str::to_owned);
+        let commands = shell_commands(script, &env, Some(&arguments))?;
+        Ok(commands.iter().map(|c| c.words.join("|")).collect())
+    }
+
+    fn some(script: &str) -> Result<Vec<ShellCommand>, WordsError> {
+        shell_commands(script, &Environment::part(&|_| None), None)
     }
 
     #[test]
@@ -260,12 +239,37 @@ mod tests {
             ("x $EMPTY y", "x|y"),
             ("x \"$EMPTY\" y", "x||y"),
             ("x ${NO:-6379} ${EMPTY:-7} ${EMPTY-7} ${A:-7}", "x|6379|7|one|two"),
-            ("x $NO ${NO} '$A'", "x|$NO|${NO}|$A"),
+            ("x $NO ${NO} '$A' \"$NO\"", "x|$A|"),
             ("B=3; export C=4 D=5; x $B$C", "x|34"),
+            ("B=$A; x $B \"$B\"", "x|one|two|one two"),
             ("x a$ $", "x|a$|$"),
+            ("x ${NO:-a b} \"${NO:-a b}\" ${NO:-\"a b\"} ${NO:-'a b'}", "x|a|b|a b|a b|a b"),
+            ("x ${NO:-} y \"${NO:-}\"", "x|y|"),
+            ("x ${NO:-$A} ${NO:-${NO:-7}} \"${NO:-\"$A\"}\"", "x|one|two|7|one two"),
+            ("x ${NO:=7} $NO; y $NO ${EMPTY:=8} ${EMPTY=9}", "x|7|7"),
+            ("x ${A:+b} ${NO:+c} ${EMPTY:+d} ${EMPTY+e} ${NO+f}", "x|b|e"),
+            ("x ${A:?not set} ${EMPTY?}", "x|one|two"),
+            ("x ${NO:-a\\}b}", "x|a}b"),
+            ("x \"$@\" \"$1\" $2 ${2} $3", "x|1 st|2nd|1 st|2nd|2nd"),
+            ("x $@ a\"$@\"b", "x|1|st|2nd|a1 st|2ndb"),
         ] {
-            assert_eq!(commands(script).unwrap(), [words], "{script}");
+            assert_eq!(commands(script).unwrap()[0], words, "{script}");
         }
+        assert_eq!(commands(": ${NO:=7}; y $NO ${EMPTY:=8}").unwrap()[1], "y|7|8");
+    }
+
+    #[test]
+    fn what_is_not_known_is_left_or_named() {
+        let left = &some("x $NO \"${NO}\" ${NO:-6} ${NO:?why}").unwrap()[0].words;
+        assert_eq!(left.join("|"), "x|$NO|${NO}|6|${NO}");
+        let env = Environment::without_the_images(&|_| None);
+        let script = "mkdir $A; P=${B}1; x $P ${C:-2}; y /a/*.conf";
+        let commands = shell_commands(script, &env, None).unwrap();
+        let unknown: Vec<_> = commands.iter().map(|c| c.unknown.join("|")).collect();
+        assert_eq!(
+            unknown,
+            ["the variable `A`", "the variable `B`", "the files that match `/a/*.conf`"]
+        );
     }
 
     #[test]
@@ -273,7 +277,7 @@ mod tests {
         for script in ["x y >/a 2>&1", "x > /a y 2>> /b", "x y &>/a"] {
             assert_eq!(commands(script).unwrap(), ["x|y"], "{script}");
         }
-        let echo = &shell_commands("echo port 1 2 >> /c", &|_| None).unwrap()[0];
+        let echo = &some("echo port 1 2 >> /c").unwrap()[0];
         assert_eq!(
             (&echo.words[..], &echo.writes[..]),
             (&["echo", "port", "1", "2"].map(str::to_owned)[..], &["/c".to_owned()][..])
@@ -284,8 +288,7 @@ mod tests {
     fn conditions_are_marked() {
         let script = "if [ -f /a ]; then\n rm /a\nelse :; fi\nwhile ! x; do sleep 1; done; y";
         let inside = |c: &ShellCommand| (c.words.join(" "), c.conditional);
-        let commands: Vec<_> =
-            shell_commands(script, &|_| None).unwrap().iter().map(inside).collect();
+        let commands: Vec<_> = some(script).unwrap().iter().map(inside).collect();
         let expected = [
             ("[ -f /a ]", true),
             ("rm /a", true),
@@ -300,16 +303,18 @@ mod tests {
     #[test]
     fn what_decides_when_it_runs_is_refused() {
         for script in [
-            "x \"$@\"",
-            "x $1",
+            "x $*",
+            "x $#",
             "x $(y)",
+            "x ~/a",
+            "x \"${NO:-'a'}\"",
+            "if a; then x ${B:=1}; fi",
+            "a && x ${B:=1}",
             "x `y`",
             "x | y",
             "f() { x; }",
             "cat <<END",
             "x ${A%.*}",
-            "x ${A:+b}",
-            "x ${A:-$B}",
             "if a; then B=1; fi",
             "a && B=1",
             "for i in a; do x; done",
@@ -318,6 +323,14 @@ mod tests {
         ] {
             assert!(matches!(commands(script), Err(WordsError::NotPlain(_))), "{script}");
         }
-        assert_eq!(commands("x 'y"), Err(WordsError::UnbalancedQuotes));
+        for script in ["x 'y", "x \"y", "x ${A:-b", "x ${NO:-\"b}"] {
+            assert_eq!(commands(script), Err(WordsError::UnbalancedQuotes), "{script}");
+        }
+        for script in ["x ${NO:?}", "x ${EMPTY:?set it}", "x ${NO?}"] {
+            assert!(matches!(commands(script), Err(WordsError::Stops(_))), "{script}");
+        }
+        for script in ["x \"$@\"", "x $1"] {
+            assert!(matches!(some(script), Err(WordsError::NotPlain(_))), "{script}");
+        }
     }
 }

@@ -45,7 +45,7 @@ fn includes_count_from_the_directory_of_that_line() {
         &[
             ("/c/r.conf", "dir /x\ninclude more.conf\ninclude /s/*.conf"),
             ("/x/more.conf", "masterauth m"),
-            ("/s/a.conf", "port 1"),
+            ("/s/a.conf", "port 1\n"),
             ("/s/b.conf", "port 2"),
         ],
     )

@@ -1,8 +1,8 @@
 //! Words as the server and a shell split them.
 //!
 //! Guarantees: [`split`] splits a line as `sdssplitargs` (`sds.c`) does, quotes and escapes
-//! included; [`options`] reads the command line as `loadServerConfig` is given it by `main`
-//! (`server.c`), and refuses what only some versions take.
+//! included; [`lines`] are the directives of a text; [`options`] reads the command line as `main`
+//! (`server.c`) makes a text of it, and refuses what only some versions take.
 
 use std::fmt;
 
@@ -28,6 +28,8 @@ pub enum WordsError {
     NoValue(String),
     /// Shell syntax beyond plain commands.
     NotPlain(char),
+    /// A script that stops because this variable is not set.
+    Stops(String),
 }
 
 /// Splits a line into words as `sdssplitargs` does.
@@ -62,43 +64,78 @@ pub fn split(line: &str) -> Result<Vec<String>, WordsError> {
     }
 }
 
+/// A line of a configuration: its number, from 1, and its directive.
+pub(super) type Line = (usize, Result<Directive, WordsError>);
+
+/// The directives of a text, line by line, without blank lines and comments.
+pub(super) fn lines(text: &str) -> impl Iterator<Item = Line> {
+    text.split('\n').enumerate().filter_map(|(i, line)| {
+        let line = line.trim_matches([' ', '\t', '\r']);
+        if line.is_empty() || line.starts_with('#') {
+            return None;
+        }
+        let directive = split(line).map(|words| {
+            let mut words = words.into_iter();
+            words.next().map(|name| Directive { name, values: words.collect() })
+        });
+        Some((i + 1, directive.transpose()?))
+    })
+}
+
 /// The directives that command-line options come to.
 ///
-/// The server joins its arguments into configuration lines: an argument that begins with `--`
-/// starts one (and is itself split at blanks), every other one becomes a quoted value. `--save` and
+/// The server makes configuration lines of its arguments: one that begins with `--` starts a line
+/// (and is itself split at blanks), every other one becomes a quoted value. `--save` and
 /// `--sentinel` may go without; where another option does, 7.0 and later take the next option for
 /// its value and earlier ones stop. The configuration file, if any, has to be the first argument
 /// and is skipped here.
 pub fn options(words: &[String]) -> Result<Vec<Directive>, WordsError> {
-    let mut out: Vec<Directive> = Vec::new();
+    let mut text = String::new();
+    let mut waits: Option<&str> = None;
     let skip = usize::from(words.first().is_some_and(|w| !w.starts_with('-')));
     for word in &words[skip.min(words.len())..] {
         if let Some(option) = word.strip_prefix("--") {
-            complete(out.last())?;
-            let mut parts = split(option)?.into_iter();
-            let name = parts.next().ok_or_else(|| WordsError::NotAnOption(word.clone()))?;
-            out.push(Directive { name, values: parts.collect() });
-        } else {
-            match out.last_mut() {
-                Some(directive) => directive.values.push(word.clone()),
-                None => return Err(WordsError::NotAnOption(word.clone())),
+            complete(waits, &mut text)?;
+            if option.trim().is_empty() {
+                return Err(WordsError::NotAnOption(word.clone()));
             }
+            text.push('\n');
+            text.push_str(option);
+            waits = split(option).is_ok_and(|parts| parts.len() == 1).then_some(option);
+        } else if text.is_empty() {
+            return Err(WordsError::NotAnOption(word.clone()));
+        } else {
+            quote(word, &mut text);
+            waits = None;
         }
     }
-    complete(out.last())?;
-    Ok(out)
+    complete(waits, &mut text)?;
+    lines(&text).map(|(_, directive)| directive).collect()
 }
 
-fn complete(option: Option<&Directive>) -> Result<(), WordsError> {
-    match option {
-        Some(Directive { name, values })
-            if values.is_empty()
-                && !["save", "sentinel"].iter().any(|n| name.eq_ignore_ascii_case(n)) =>
-        {
-            Err(WordsError::NoValue(name.clone()))
+fn complete(option: Option<&str>, text: &mut String) -> Result<(), WordsError> {
+    match option.map(str::trim) {
+        Some(name) if name.eq_ignore_ascii_case("save") => quote("", text),
+        Some(name) if !name.eq_ignore_ascii_case("sentinel") => {
+            return Err(WordsError::NoValue(name.to_owned()));
         }
-        _ => Ok(()),
+        _ => {}
     }
+    Ok(())
+}
+
+/// Adds a value in quotes, so that [`split`] gives it back as it is.
+fn quote(value: &str, text: &mut String) {
+    text.push_str(" \"");
+    for c in value.chars() {
+        match c {
+            '"' | '\\' => text.extend(['\\', c]),
+            '\n' => text.push_str("\\n"),
+            '\r' => text.push_str("\\r"),
+            c => text.push(c),
+        }
+    }
+    text.push('"');
 }
 
 // === impl WordsError ===
@@ -113,6 +150,7 @@ impl fmt::Display for WordsError {
             ),
             Self::NoValue(name) => write!(f, "`--{name}` has no value"),
             Self::NotPlain(c) => write!(f, "`{c}` is more than plain commands"),
+            Self::Stops(name) => write!(f, "it stops, since `{name}` is not set"),
         }
     }
 }
@@ -213,17 +251,34 @@ mod tests {
     fn an_option_needs_a_value_unless_the_server_does_without() {
         let read = |line: &str| options(&split(line).unwrap());
         let save = read("--save --port 1 --save").unwrap();
-        assert_eq!(save.iter().map(|d| d.values.len()).collect::<Vec<_>>(), [0, 1, 0]);
+        assert_eq!(save.iter().map(|d| d.values.join(",")).collect::<Vec<_>>(), ["", "1", ""]);
+        assert_eq!(save[0].values.len(), 1);
         assert_eq!(read("--requirepass --port 1"), Err(WordsError::NoValue("requirepass".into())));
         assert_eq!(read("--port"), Err(WordsError::NoValue("port".into())));
         assert_eq!(read("-- port 1"), Err(WordsError::NotAnOption("--".into())));
     }
 
+    #[test]
+    fn an_argument_may_hold_lines() {
+        let words = ["--port 1\n dir /a \n# x", "lost", "--dir\t/b"].map(str::to_owned);
+        let read = options(&words).unwrap();
+        let read: Vec<_> = read.iter().map(|d| (d.name.as_str(), d.values.join(","))).collect();
+        assert_eq!(read, [("port", "1".into()), ("dir", "/a".into()), ("dir", "/b".into())]);
+    }
+
     proptest! {
+        #[test]
+        fn a_quoted_value_is_given_back(value in "\\PC*[\\n\\r\\t\"'\\\\]*\\PC*") {
+            let mut text = String::new();
+            quote(&value, &mut text);
+            prop_assert_eq!(split(&text).unwrap(), [value]);
+        }
+
         #[test]
         fn no_text_makes_a_reader_panic(text in ".{0,200}") {
             let _ = split(&text);
-            let _ = shell_commands(&text, &|_| None);
+            let env = crate::launch::Environment::whole(&|_| None);
+            let _ = shell_commands(&text, &env, Some(std::slice::from_ref(&text)));
             let _ = options(&[text]);
         }
     }

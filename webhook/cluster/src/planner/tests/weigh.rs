@@ -1,0 +1,460 @@
+//! Empty, unreadable and copied disks, against a registry that judges as the real one does and
+//! servers that do what they are told.
+
+use super::*;
+use crate::protocol::Identity;
+use crate::record::{self, Change, Standing};
+
+/// What is around the member `cache-0`, the first master.
+struct World {
+    disk: DiskSeen,
+    view: Option<View>,
+    servers: BTreeMap<SocketAddr, NodesConf>,
+    /// Servers that hold keys.
+    full: BTreeSet<NodeId>,
+    /// Whether a replica that is told to is elected.
+    elects: bool,
+}
+
+impl World {
+    /// All others run; `cache-3` is this member's replica.
+    fn running() -> Self {
+        let mut world = Self {
+            disk: DiskSeen::default(),
+            view: Some(view(&[0, 1, 2, 3, 4, 5])),
+            servers: BTreeMap::new(),
+            full: plan().ordinals().map(|o| plan().node_id(o)).collect(),
+            elects: true,
+        };
+        for ordinal in 1..6 {
+            world.servers.insert(server(ordinal), seen_by(ordinal));
+        }
+        world.own(Disk::default(), true);
+        world
+    }
+
+    /// All have stopped, and only those members have registered since.
+    fn stopped(registered: &[u32]) -> Self {
+        let mut world = Self::running();
+        world.servers.clear();
+        if let Some(view) = &mut world.view {
+            let back = |name: &str| registered.iter().any(|o| name == format!("cache-{o}"));
+            for (name, member) in std::mem::take(&mut view.members) {
+                match name == view.pod || back(&name) {
+                    true => view.members.insert(name, member),
+                    false => view.earlier.insert(name, member),
+                };
+            }
+            view.pods.retain(|name, _| *name == view.pod || back(name));
+            for pod in view.pods.values_mut() {
+                pod.running = false;
+            }
+        }
+        world
+    }
+
+    /// What the registry says of this member.
+    fn own(&mut self, disk: Disk, was: bool) {
+        if let Some(view) = &mut self.view {
+            let blank = disk.identity.is_none();
+            let own = view.members.get_mut("cache-0").unwrap();
+            own.was = (blank && was).then(|| identity(0));
+            own.node_id = disk.identity.as_ref().map(|i| i.node_id);
+            own.disk = disk;
+        }
+    }
+
+    /// nodes.conf is there and the data are not.
+    fn emptied(mut self) -> Self {
+        self.disk = DiskSeen { nodes_conf: Some(file(0, 99).into_bytes()), ..self.disk };
+        self.own(Disk { identity: Some(identity(0)), ..Disk::default() }, true);
+        self
+    }
+
+    fn member(&mut self, ordinal: u32, disk: Disk) {
+        let view = self.view.as_mut().unwrap();
+        let name = format!("cache-{ordinal}");
+        let member = view.members.get_mut(&name).or(view.earlier.get_mut(&name)).unwrap();
+        member.disk = disk;
+    }
+
+    fn run(&mut self) -> (Vec<Action>, Millis) {
+        let mut setup = cluster();
+        setup.hold_back = HoldBack::Allowed;
+        let world = std::cell::RefCell::new(self);
+        drive(setup, |action| world.borrow_mut().answer(action))
+    }
+
+    fn answer(&mut self, action: &Action) -> Option<Fact> {
+        Some(match action {
+            Action::ReadDisk => Fact::Disk(self.disk.clone()),
+            Action::Register(body) => match &mut self.view {
+                Some(view) => {
+                    let own = view.members.get_mut("cache-0").unwrap();
+                    own.node_id = own.node_id.or(body.node_id);
+                    Fact::Registered(Box::new(view.clone()))
+                }
+                None => Fact::RegistryFailed { why: "away".to_owned(), retry: true },
+            },
+            Action::Resolve => Fact::Resolved(self.servers.keys().map(SocketAddr::ip).collect()),
+            Action::Write { .. } => Fact::Written(Ok(())),
+            Action::Report(_) => Fact::Reported(Ok(())),
+            Action::Probe(at) => Fact::Probed {
+                at: *at,
+                answer: match self.servers.get(at).and_then(NodesConf::myself) {
+                    Some(me) => Answer::Node(me.id),
+                    None => Answer::Nobody,
+                },
+            },
+            Action::Inspect(at) => Fact::Inspected {
+                at: *at,
+                answer: match self.servers.get(at) {
+                    Some(nodes) => Inspected::Node(Box::new(self.inspection(nodes))),
+                    None => Inspected::Nobody,
+                },
+            },
+            Action::Force { at, id, how } => {
+                assert_eq!(self.servers[at].myself().map(|me| me.id), Some(*id));
+                if self.elects || *how == How::Record {
+                    self.promote(*id);
+                }
+                Fact::Forced { at: *at, result: Ok(()) }
+            }
+            Action::Propose(proposal) => Fact::Proposed(self.judge(proposal)),
+            Action::Start(_) | Action::Refuse(_) => return None,
+        })
+    }
+
+    fn inspection(&self, nodes: &NodesConf) -> Inspection {
+        let me = nodes.myself().unwrap();
+        Inspection {
+            nodes: nodes.clone(),
+            offset: u64::from(self.full.contains(&me.id)) * 100,
+            link: me.master.map(|_| Link::Down),
+            keys: self.full.contains(&me.id),
+        }
+    }
+
+    /// As after an election that all have heard of.
+    fn promote(&mut self, id: NodeId) {
+        for nodes in self.servers.values_mut() {
+            let text: String = nodes
+                .to_string()
+                .lines()
+                .map(|line| promoted(line, id, plan().node_id(Ordinal(0))) + "\n")
+                .collect();
+            *nodes = NodesConf::parse(text.as_bytes()).unwrap();
+        }
+    }
+
+    fn judge(&mut self, proposal: &Proposal) -> Result<Box<View>, String> {
+        let view = self.view.as_mut().ok_or("away")?;
+        let mut members = view.earlier.clone();
+        members.extend(view.members.clone());
+        let standing = Standing {
+            set: &view.name,
+            replicas: view.replicas,
+            pod: &view.pod,
+            plan: &view.plan,
+            members: &members,
+            pods: &view.pods,
+            claims: view.claims.as_ref(),
+            successions: &view.successions,
+        };
+        match record::judge(proposal, &standing)? {
+            Change::Generation(generation) => view.plan.generation = generation,
+            Change::Succession(from, succession) => {
+                view.successions.insert(from, succession);
+            }
+            Change::Nothing => {}
+        }
+        Ok(Box::new(view.clone()))
+    }
+}
+
+fn server(ordinal: u32) -> SocketAddr {
+    SocketAddr::new(ip(ordinal as u8 + 10), 6379)
+}
+
+fn identity(ordinal: u32) -> Identity {
+    NodesConf::parse(file(ordinal, 99).as_bytes()).unwrap().identity().unwrap()
+}
+
+/// A running member's CLUSTER NODES.
+fn seen_by(ordinal: u32) -> NodesConf {
+    let text = file(ordinal, ordinal as u8 + 10).replace("disconnected", "connected");
+    NodesConf::parse(text.as_bytes()).unwrap()
+}
+
+fn promoted(line: &str, heir: NodeId, from: NodeId) -> String {
+    let mut words: Vec<_> = line.split(' ').map(str::to_owned).collect();
+    let mine = if words.get(2).is_some_and(|f| f.starts_with("myself")) { "myself," } else { "" };
+    if words[0] == heir.as_str() {
+        words.truncate(8);
+        words[2] = format!("{mine}master");
+        words[3] = "-".to_owned();
+        words[6] = "9".to_owned();
+        words.push(plan().slots(0).unwrap().to_string());
+    } else if words[0] == from.as_str() {
+        words[2] = "master,fail".to_owned();
+        words.truncate(8);
+    }
+    words.join(" ")
+}
+
+fn reason(actions: &[Action]) -> &str {
+    match actions.last() {
+        Some(Action::Start(Some(report))) => &report.reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn forced(actions: &[Action]) -> Option<(NodeId, How)> {
+    actions.iter().find_map(|a| match a {
+        Action::Force { id, how, .. } => Some((*id, *how)),
+        _ => None,
+    })
+}
+
+fn id(ordinal: u32) -> NodeId {
+    plan().node_id(Ordinal(ordinal))
+}
+
+fn full_disk(ordinal: u32) -> Disk {
+    Disk { identity: Some(identity(ordinal)), data: true, keeps: true, mark: None }
+}
+
+#[test]
+fn an_empty_master_whose_replica_has_the_data_has_it_elected_and_starts_as_its_replica() {
+    for blank in [false, true] {
+        let mut world = World::running();
+        if !blank {
+            world = world.emptied();
+        }
+        let (actions, now) = world.run();
+        assert_eq!(forced(&actions), Some((id(3), How::Vote)), "{actions:?}");
+        let conf = written(&actions);
+        let me = conf.myself().unwrap();
+        assert_eq!((me.id, me.master, me.slots.len()), (id(0), Some(id(3)), 0));
+        assert_eq!(conf.node(id(3)).unwrap().config_epoch, 9);
+        assert_eq!(reason(&actions), "Rejoined");
+        assert!(now < Millis(1000), "{now:?}");
+        let declared =
+            actions.iter().any(|a| matches!(a, Action::Register(r) if r.node_id == Some(id(0))));
+        assert_eq!(declared, blank, "others have to learn where to find it");
+    }
+}
+
+#[test]
+fn an_empty_master_is_not_started_when_nobody_is_elected() {
+    let mut world = World::running().emptied();
+    world.elects = false;
+    let (actions, now) = world.run();
+    assert!(refusal(&actions).contains("not elected in time"), "{}", refusal(&actions));
+    assert!(now >= Millis(5_000) && now < Millis(7_000), "{now:?}");
+}
+
+#[test]
+fn an_empty_shard_starts_as_it_was() {
+    let mut world = World::running().emptied();
+    world.full.remove(&id(3));
+    let (actions, _) = world.run();
+    assert_eq!((forced(&actions), reason(&actions)), (None, "Repaired"));
+    assert_eq!(written(&actions).myself().unwrap().slots.len(), 1);
+}
+
+#[test]
+fn without_a_majority_the_record_names_the_heir_before_it_takes_over() {
+    let mut world = World::running().emptied();
+    world.servers.retain(|at, _| *at == server(3));
+    let alone = file(3, 13);
+    world.servers.insert(server(3), NodesConf::parse(alone.as_bytes()).unwrap());
+    world.member(3, full_disk(3));
+    let (actions, _) = world.run();
+    let propose = actions.iter().position(|a| matches!(a, Action::Propose(_))).unwrap();
+    let force = actions.iter().position(|a| matches!(a, Action::Force { .. })).unwrap();
+    assert!(propose < force);
+    assert_eq!(forced(&actions), Some((id(3), How::Record)));
+    assert_eq!(reason(&actions), "Rejoined");
+}
+
+#[test]
+fn an_empty_master_yields_to_the_disk_that_has_the_data() {
+    for blank in [false, true] {
+        let mut world = World::stopped(&[]);
+        world.member(3, full_disk(3));
+        if !blank {
+            world = world.emptied();
+        }
+        let (actions, now) = world.run();
+        let view = world.view.as_ref().unwrap();
+        let succession = &view.successions[&id(0)];
+        assert_eq!((succession.heir, succession.epoch), (id(3), 4));
+        if blank {
+            assert_eq!(reason(&actions), "StartedAsGuest");
+            assert!(!actions.iter().any(|a| matches!(a, Action::Write { .. })));
+        } else {
+            assert_eq!(reason(&actions), "Yielded");
+            assert_eq!(written(&actions).myself().unwrap().master, Some(id(3)));
+        }
+        assert!(now < Millis(1000), "nobody is there to be waited for: {now:?}");
+    }
+}
+
+#[test]
+fn the_heir_takes_over_by_its_file() {
+    let mut world = World::stopped(&[]);
+    let view = world.view.as_mut().unwrap();
+    let slots = vec![plan().slots(0).unwrap()];
+    let succession = crate::protocol::Succession {
+        heir: id(3),
+        slots: slots.clone(),
+        epoch: 7,
+        reason: String::new(),
+    };
+    view.successions.insert(id(0), succession);
+    world.disk = DiskSeen { nodes_conf: Some(file(3, 99).into_bytes()), data: true, mark: None };
+    let (actions, _) = world.run();
+    let conf = written(&actions);
+    let me = conf.myself().unwrap();
+    assert!(me.is_master() && me.slots == slots && me.config_epoch == 7);
+    assert_eq!(conf.node(id(0)).unwrap().master, Some(id(3)));
+    assert_eq!(reason(&actions), "Succeeded");
+}
+
+#[test]
+fn a_master_with_an_heir_in_the_record_steps_down() {
+    let mut world = World::stopped(&[]);
+    let slots = vec![plan().slots(0).unwrap()];
+    let succession =
+        crate::protocol::Succession { heir: id(3), slots, epoch: 7, reason: String::new() };
+    world.view.as_mut().unwrap().successions.insert(id(0), succession);
+    world.disk = DiskSeen { nodes_conf: Some(file(0, 99).into_bytes()), data: true, mark: None };
+    let (actions, _) = world.run();
+    assert_eq!(reason(&actions), "SteppedDown");
+    assert_eq!(written(&actions).myself().unwrap().master, Some(id(3)));
+}
+
+#[test]
+fn all_disks_are_empty_and_it_forms_anew() {
+    let mut world = World::stopped(&[1, 2, 3, 4, 5]);
+    for ordinal in 1..6 {
+        world.member(ordinal, Disk::default());
+    }
+    let (actions, now) = world.run();
+    let conf = written(&actions);
+    let next = Plan { generation: 2, ..plan() };
+    assert_eq!(conf.myself().unwrap().id, next.node_id(Ordinal(0)));
+    assert!(now < Millis(500), "{now:?}");
+    let last = actions.iter().rev().nth(1);
+    assert!(matches!(last, Some(Action::Report(r)) if r.bootstrapped), "{last:?}");
+}
+
+#[test]
+fn without_claims_nobody_is_waited_for() {
+    let mut world = World::stopped(&[]);
+    world.view.as_mut().unwrap().claims = Some(BTreeSet::new());
+    let (actions, now) = world.run();
+    assert_eq!(world.view.unwrap().plan.generation, 2);
+    assert!(now < Millis(500) && matches!(actions.last(), Some(Action::Start(None))), "{now:?}");
+}
+
+#[test]
+fn one_disk_that_may_hold_something_forbids_to_form_anew() {
+    let mut world = World::stopped(&[1, 2, 4, 5]);
+    for ordinal in [1, 2, 4, 5] {
+        world.member(ordinal, Disk::default());
+    }
+    let (actions, _) = world.run();
+    assert_eq!(world.view.unwrap().plan.generation, 1);
+    assert_eq!(reason(&actions), "StartedAsGuest");
+}
+
+#[test]
+fn a_damaged_file_is_made_again_from_what_living_members_see() {
+    let mut world = World::running();
+    let mut cut = file(0, 99);
+    cut.truncate(cut.find("vars").unwrap());
+    for damage in ["garbage\n".to_owned(), cut] {
+        world.disk = DiskSeen { nodes_conf: Some(damage.into_bytes()), data: true, mark: None };
+        let (actions, _) = world.run();
+        assert_eq!(reason(&actions), "Salvaged");
+        let conf = written(&actions);
+        let me = conf.myself().unwrap();
+        assert_eq!((me.id, me.slots.clone()), (id(0), vec![plan().slots(0).unwrap()]));
+        assert_eq!(conf.vars().last_vote_epoch, conf.vars().current_epoch);
+    }
+}
+
+#[test]
+fn a_damaged_file_is_refused_when_nobody_is_there_to_ask() {
+    let mut world = World::stopped(&[]);
+    world.disk = DiskSeen { nodes_conf: Some(b"x".to_vec()), data: true, mark: None };
+    let (actions, _) = world.run();
+    assert!(refusal(&actions).contains("nodes.conf is damaged"), "{}", refusal(&actions));
+}
+
+#[test]
+fn without_the_registry_an_empty_master_does_not_guess() {
+    let mut world = World::stopped(&[]).emptied();
+    world.view = None;
+    let (actions, _) = world.run();
+    assert!(refusal(&actions).contains("disk is empty"), "{}", refusal(&actions));
+}
+
+#[test]
+fn the_first_to_come_back_takes_no_writes_until_it_has_met_others() {
+    let flags = |world: &mut World| {
+        world.disk =
+            DiskSeen { nodes_conf: Some(file(0, 99).into_bytes()), data: true, mark: None };
+        let (actions, _) = world.run();
+        let conf = written(&actions);
+        [1, 2]
+            .map(|o| conf.node(id(o)).unwrap().flags.contains(&crate::nodes::Flag::PossiblyFailing))
+    };
+    assert_eq!(flags(&mut World::stopped(&[])), [true, true]);
+    assert_eq!(flags(&mut World::stopped(&[4])), [false, false], "two would fail the others");
+    assert_eq!(flags(&mut World::running()), [false, false]);
+}
+
+#[test]
+fn a_copy_of_another_sets_disk_gets_ids_of_its_own() {
+    let mark = Mark {
+        namespace: "elsewhere".to_owned(),
+        name: "cache".to_owned(),
+        salt: "other".to_owned(),
+        node_id: id(0),
+    };
+    let mut world = World::stopped(&[]);
+    world.disk = DiskSeen {
+        nodes_conf: Some(file(0, 99).into_bytes()),
+        data: true,
+        mark: Some(mark.clone()),
+    };
+    let view = world.view.as_mut().unwrap();
+    view.earlier.clear();
+    view.plan.salt = "own".to_owned();
+    let (actions, _) = world.run();
+    let conf = written(&actions);
+    let renamed = |o: u32| crate::nodes::renamed(id(o), "own");
+    assert_eq!(conf.myself().unwrap().id, renamed(0));
+    assert!((0..6).all(|o| conf.node(id(o)).is_none() && conf.node(renamed(o)).is_some()));
+    let Some(Action::Write { mark: Some(new), .. }) =
+        actions.iter().find(|a| matches!(a, Action::Write { .. }))
+    else {
+        panic!("{actions:?}")
+    };
+    assert_eq!((new.namespace.as_str(), new.node_id), ("shop", renamed(0)));
+
+    // The file was renamed and the mark was not: it is not renamed twice.
+    let again = conf.to_string().into_bytes();
+    world.disk = DiskSeen { nodes_conf: Some(again), data: true, mark: Some(mark) };
+    assert_eq!(written(&world.run().0).myself().unwrap().id, renamed(0));
+
+    // A set that lives under ids of its own takes no copy of another's.
+    let member = member(1, 11);
+    world.view.as_mut().unwrap().earlier.insert("cache-1".to_owned(), member);
+    world.disk.nodes_conf = Some(file(0, 99).into_bytes());
+    let (actions, _) = world.run();
+    assert!(refusal(&actions).contains("belongs to elsewhere/cache"), "{}", refusal(&actions));
+}

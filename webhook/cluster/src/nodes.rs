@@ -23,6 +23,7 @@ pub mod edit;
 mod parse;
 mod remains;
 mod rename;
+mod succession;
 mod target;
 
 pub use agree::agree;

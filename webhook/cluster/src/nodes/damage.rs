@@ -27,7 +27,7 @@ pub enum Damage {
 }
 
 /// How much of a file with damage is to be believed. Whatever it is, the own line is whole: a
-/// file without it is no [`NodesConf`] but [`Remains`].
+/// file without it is no [`NodesConf`] but [`Remains`](super::Remains).
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Trust {
     /// All of it: at most addresses are wrong.

@@ -4,13 +4,13 @@
 //! a second owner; the epochs of `vars` only grow.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use super::{Endpoint, Flag, Format, Line, Node, NodesConf, Trust, Vars};
 use crate::id::{NodeId, Ordinal};
 use crate::net::{Address, Ports};
 use crate::plan::Plan;
-use crate::slot::SlotRange;
+
+pub use super::succession::{SuccessionError, UnknownHeir};
 
 /// What a repair changed, for people.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -23,26 +23,6 @@ pub struct Changes {
     pub dropped: BTreeSet<NodeId>,
     /// Ids that lost a stale flag.
     pub unflagged: BTreeSet<NodeId>,
-}
-
-/// The heir of this node's slots is not in its own file.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct UnknownHeir(pub NodeId);
-
-/// A succession that can not be written.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum SuccessionError {
-    /// The own line is not a replica's.
-    NoReplica,
-    /// The own line's master has no line, or that line is not a master's.
-    NoMaster(NodeId),
-    /// Somebody in the file has an epoch as high, so others need not believe it.
-    OldEpoch {
-        /// The epoch that was to be written.
-        epoch: u64,
-        /// The highest one in the file.
-        highest: u64,
-    },
 }
 
 impl NodesConf {
@@ -153,80 +133,6 @@ impl NodesConf {
         changes
     }
 
-    /// Turns the own line into a replica of `heir`, which owns its slots at `epoch`.
-    ///
-    /// # Errors
-    /// If the heir has no line: then nothing is changed.
-    pub fn step_down(&mut self, heir: NodeId, epoch: u64) -> Result<(), UnknownHeir> {
-        // The id of a handshake is not the node's own yet.
-        let known = |node: &&Node| node.id == heir && !node.flags.contains(&Flag::Handshake);
-        let me = self.myself().filter(|me| me.id != heir).map(|me| me.config_epoch);
-        let Some(own_epoch) = me.filter(|_| self.nodes().any(|node| known(&node))) else {
-            return Err(UnknownHeir(heir));
-        };
-        let epoch = epoch.max(own_epoch);
-        self.one_vars_line();
-        let mut slots = Vec::new();
-        let mut own = None;
-        for node in self.nodes_mut().filter(|n| n.flags.contains(&Flag::Myself)) {
-            slots = std::mem::take(&mut node.slots);
-            node.follow(heir);
-            own = Some(node.id);
-        }
-        for node in self.nodes_mut() {
-            if node.id == heir {
-                node.flags.remove(&Flag::Replica);
-                node.flags.insert(Flag::Master);
-                node.master = None;
-                node.config_epoch = node.config_epoch.max(epoch);
-                node.slots.extend(&slots);
-            } else if node.master == own {
-                node.master = Some(heir);
-            }
-        }
-        self.raise_epoch(epoch);
-        self.agree_on_shards();
-        Ok(())
-    }
-
-    /// Turns the own line, a replica's, into the master of its shard from `epoch` on: it takes the
-    /// former master's slots, and the former master and its other replicas follow it. Nobody has to
-    /// vote or to be told: the higher epoch wins.
-    ///
-    /// # Errors
-    /// If the own line is no replica of a listed master, or the epoch is not above every owner's:
-    /// then nothing is changed.
-    pub fn succeed(&mut self, epoch: u64) -> Result<(), SuccessionError> {
-        let me = self.myself().map(|me| (me.id, me.master));
-        let Some((me, Some(former))) = me else { return Err(SuccessionError::NoReplica) };
-        let Some(master) = self.node(former).filter(|node| node.is_master()) else {
-            return Err(SuccessionError::NoMaster(former));
-        };
-        let slots = master.slots.clone();
-        let highest = self.nodes().filter(|n| n.is_master()).map(|n| n.config_epoch).max();
-        if let Some(highest) = highest.filter(|highest| *highest >= epoch) {
-            return Err(SuccessionError::OldEpoch { epoch, highest });
-        }
-        self.one_vars_line();
-        for node in self.nodes_mut() {
-            if node.id == me {
-                node.flags.remove(&Flag::Replica);
-                node.flags.insert(Flag::Master);
-                node.master = None;
-                node.config_epoch = epoch;
-                node.slots.clone_from(&slots);
-                node.open_slots.retain(|open| fits(open, &slots));
-            } else if node.id == former {
-                node.follow(me);
-            } else if node.master == Some(former) {
-                node.master = Some(me);
-            }
-        }
-        self.raise_epoch(epoch);
-        self.agree_on_shards();
-        Ok(())
-    }
-
     /// Keeps the own server, if it is a master, from taking writes until a majority has answered:
     /// all other owners of slots are flagged `fail?` in its own view. To be called after a repair,
     /// and only for the first member that starts alone: two files with these flags add up to a
@@ -291,7 +197,7 @@ impl NodesConf {
     }
 
     /// Before anything is changed: without the line, the epochs are those of the nodes' lines.
-    fn one_vars_line(&mut self) {
+    pub(super) fn one_vars_line(&mut self) {
         let vars = self.vars();
         let is_vars = |line: &Line| matches!(line, Line::Vars { .. });
         if self.lines.iter().filter(|line| is_vars(line)).count() != 1 {
@@ -323,27 +229,6 @@ impl NodesConf {
             }
         }
     }
-}
-
-impl Node {
-    /// Makes it a replica of `master`.
-    fn follow(&mut self, master: NodeId) {
-        self.flags.remove(&Flag::Master);
-        self.flags.insert(Flag::Replica);
-        self.master = Some(master);
-        self.config_epoch = 0;
-        self.slots.clear();
-        self.open_slots.clear();
-    }
-}
-
-/// Whether an open slot makes sense for the owner of these slots: it gives what it has, or takes
-/// what it has not.
-fn fits(open: &str, slots: &[SlotRange]) -> bool {
-    let inner = open.trim_start_matches('[');
-    let Some((slot, rest)) = inner.split_once('-') else { return false };
-    let owned = |slot: SlotRange| slots.iter().any(|range| range.overlaps(slot));
-    SlotRange::parse(slot).is_ok_and(|slot| owned(slot) == rest.starts_with('>'))
 }
 
 /// The node at the other end of an open slot.
@@ -404,22 +289,3 @@ impl Endpoint {
         }
     }
 }
-
-// === impl SuccessionError ===
-
-impl fmt::Display for SuccessionError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoReplica => {
-                f.write_str("the own line is not a replica's, so it succeeds nobody")
-            }
-            Self::NoMaster(id) => write!(f, "the own line's master {id} is not listed as a master"),
-            Self::OldEpoch { epoch, highest } => write!(
-                f,
-                "the succession's epoch {epoch} is not above {highest}, which the file already has"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for SuccessionError {}

@@ -21,7 +21,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::id::NodeId;
 use crate::net::Address;
-use crate::nodes::{NodesConf, Target};
+use crate::nodes::{NodesConf, Remains, Target, Trust};
 use crate::protocol::{Mark, Proposal, Register, Report, View};
 use crate::record::{self, Place};
 use crate::server::{Persistence, ServerConfig};
@@ -267,6 +267,8 @@ enum DiskState {
 #[derive(Debug)]
 struct DiskRead {
     conf: Result<Option<NodesConf>, String>,
+    /// What a file proves that can not be used as it is.
+    remains: Option<Remains>,
     data: bool,
     mark: Option<Mark>,
 }
@@ -341,12 +343,14 @@ impl Planner {
     pub fn observe(&mut self, now: Millis, fact: Fact) {
         match fact {
             Fact::Disk(seen) => {
-                let conf = match seen.nodes_conf {
-                    Some(bytes) => NodesConf::parse(&bytes).map(Some).map_err(|e| e.to_string()),
+                let DiskSeen { nodes_conf, data, mark } = seen;
+                let conf = match &nodes_conf {
+                    Some(bytes) => NodesConf::parse(bytes).map(Some).map_err(|e| e.to_string()),
                     None => Ok(None),
                 };
-                let DiskSeen { data, mark, .. } = seen;
-                self.disk = DiskState::Read(Box::new(DiskRead { conf, data, mark }));
+                let whole = matches!(&conf, Ok(Some(c)) if c.trust() == Trust::Whole);
+                let remains = nodes_conf.filter(|_| !whole).map(|bytes| Remains::of(&bytes));
+                self.disk = DiskState::Read(Box::new(DiskRead { conf, remains, data, mark }));
             }
             Fact::Forced { at, result } => self.weighing.forced(now, at, result),
             Fact::Inspected { at, answer } => self.weighing.inspected(at, answer),
@@ -477,6 +481,14 @@ impl Planner {
         Ok(conf)
     }
 
+    /// What is left of a damaged file, if it is this set's own.
+    fn remains(&self) -> Option<&Remains> {
+        let DiskState::Read(disk) = &self.disk else { return None };
+        let place = Place { namespace: &self.setup.namespace, name: &self.setup.set };
+        let own = disk.mark.as_ref().is_none_or(|mark| !record::is_copy(mark, place));
+        disk.remains.as_ref().filter(|_| own)
+    }
+
     /// Weighs a start that could do harm; `None` while something is still to be found out.
     fn weigh(
         &mut self,
@@ -495,6 +507,7 @@ impl Planner {
         let peers = self.peers(readable);
         let step = weigh::weigh(&Weak {
             conf,
+            remains: self.remains(),
             data,
             keeps: config.persistence() != Persistence::Nothing,
             own,

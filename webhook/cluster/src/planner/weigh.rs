@@ -24,7 +24,7 @@ use super::decide::{self, Decision, Sound};
 use super::{Action, HoldBack, How, Inspected, Inspection, Link, Millis, PROBE_PATIENCE, Poll};
 use crate::id::NodeId;
 use crate::net::Address;
-use crate::nodes::{Flag, Node, NodesConf, Target, Trust};
+use crate::nodes::{Duty, Flag, Node, NodesConf, Remains, Sketch, Target, Trust};
 use crate::protocol::{Identity, Member, Proposal, Role, Severity, Succession, View};
 use crate::record::{self, Standing};
 use crate::slot::SlotRange;
@@ -42,6 +42,7 @@ const PAUSE: Millis = Millis(200);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Weak<'a> {
     pub(super) conf: &'a Result<Option<NodesConf>, String>,
+    pub(super) remains: Option<&'a Remains>,
     pub(super) data: bool,
     pub(super) keeps: bool,
     pub(super) own: Address,
@@ -229,9 +230,42 @@ impl Weak<'_> {
             return Some(conf.clone());
         }
         let me = self.own_id()?;
-        let witness = self.witness(me)?;
-        let epoch = witness.nodes().map(|n| n.config_epoch).max().unwrap_or(0);
-        NodesConf::assemble(me, witness.sketches(), epoch, self.target).ok()
+        let epoch = self.view.map_or(0, |view| self.highest_epoch(view));
+        let epoch = epoch.max(self.remains.map_or(0, |r| r.epoch));
+        match self.witness(me) {
+            Some(witness) => NodesConf::assemble(me, witness.sketches(), epoch, self.target).ok(),
+            None => self.from_record(me, epoch),
+        }
+    }
+
+    /// A damaged file made whole by the record, when nobody is there to ask. Of a master's own
+    /// slots only its own file is believed: it may have got some since it registered.
+    fn from_record(&self, me: NodeId, epoch: u64) -> Option<NodesConf> {
+        let (view, remains) = (self.view?, self.remains?);
+        if self.patient() && others_come(view) {
+            return None;
+        }
+        let proven = remains.sketches.iter().any(|s| s.id == me);
+        let record = all_members(view).into_iter().filter_map(|(name, member)| {
+            let identity = record::known_identity(&view.plan, &view.name, &name, &member)?;
+            let duty = match identity.role {
+                Role::Master => {
+                    Duty::Master { slots: identity.slots, config_epoch: identity.config_epoch }
+                }
+                Role::Replica { of } => Duty::Replica { of },
+            };
+            Some(Sketch { id: identity.node_id, address: None, duty, shard_id: None })
+        });
+        // An heir owns what it inherited; whoever left it follows.
+        let heirs = view.successions.iter().flat_map(|(from, s)| {
+            let owns = Duty::Master { slots: s.slots.clone(), config_epoch: s.epoch };
+            let sketch = |id, duty| Sketch { id, address: None, duty, shard_id: None };
+            [sketch(s.heir, owns), sketch(*from, Duty::Replica { of: s.heir })]
+        });
+        let file = remains.clone().complete(me, record.chain(heirs), epoch, self.target).ok()?;
+        let own = file.myself()?;
+        let inherited = view.successions.values().any(|s| s.heir == me && s.slots == own.slots);
+        (own.slots.is_empty() || proven || inherited).then_some(file)
     }
 
     /// Of the living members that know this one, the one that has seen the most.
@@ -247,7 +281,10 @@ impl Weak<'_> {
     fn own_id(&self) -> Option<NodeId> {
         match self.conf {
             Ok(Some(conf)) => conf.myself().map(|me| me.id),
-            _ => self.remembered().map(|identity| identity.node_id),
+            _ => {
+                let by_file = self.remains.and_then(|r| r.me);
+                by_file.or_else(|| self.remembered().map(|identity| identity.node_id))
+            }
         }
     }
 

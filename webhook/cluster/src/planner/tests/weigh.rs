@@ -458,3 +458,31 @@ fn a_copy_of_another_sets_disk_gets_ids_of_its_own() {
     let (actions, _) = world.run();
     assert!(refusal(&actions).contains("belongs to elsewhere/cache"), "{}", refusal(&actions));
 }
+
+#[test]
+fn without_anybody_to_ask_the_record_completes_what_is_left_of_a_file() {
+    let run = |ordinal: u32, left: &str| {
+        let mut world = World::stopped(&[]);
+        let own = world.view.as_mut().unwrap().members.get_mut("cache-0").unwrap();
+        own.was = Some(identity(ordinal));
+        world.disk =
+            DiskSeen { nodes_conf: Some(left.as_bytes().to_vec()), data: true, mark: None };
+        world.run().0
+    };
+    // Three of six lines: the own one is whole.
+    let left: String = file(0, 99).split_inclusive('\n').take(3).collect();
+    let actions = run(0, &left);
+    assert_eq!(reason(&actions), "Salvaged");
+    let conf = written(&actions);
+    assert_eq!(conf.nodes().count(), 6);
+    assert_eq!(conf.myself().unwrap().slots, [plan().slots(0).unwrap()]);
+
+    // Zero bytes: a replica owns nothing that could have changed, a master does.
+    let zeroes = "\0".repeat(600);
+    let actions = run(3, &zeroes);
+    assert_eq!(reason(&actions), "Salvaged");
+    let conf = written(&actions);
+    assert_eq!(conf.myself().map(|me| (me.id, me.master)), Some((id(3), Some(id(0)))));
+    let actions = run(0, &zeroes);
+    assert!(refusal(&actions).contains("nodes.conf is damaged"), "{}", refusal(&actions));
+}

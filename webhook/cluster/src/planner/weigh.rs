@@ -234,13 +234,13 @@ impl Weak<'_> {
         let epoch = epoch.max(self.remains.map_or(0, |r| r.epoch));
         match self.witness(me) {
             Some(witness) => NodesConf::assemble(me, witness.sketches(), epoch, self.target).ok(),
-            None => self.from_record(me, epoch),
+            None => self.by_record(me, epoch),
         }
     }
 
     /// A damaged file made whole by the record, when nobody is there to ask. Of a master's own
     /// slots only its own file is believed: it may have got some since it registered.
-    fn from_record(&self, me: NodeId, epoch: u64) -> Option<NodesConf> {
+    fn by_record(&self, me: NodeId, epoch: u64) -> Option<NodesConf> {
         let (view, remains) = (self.view?, self.remains?);
         if self.patient() && others_come(view) {
             return None;

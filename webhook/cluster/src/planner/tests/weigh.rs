@@ -463,8 +463,12 @@ fn a_copy_of_another_sets_disk_gets_ids_of_its_own() {
 fn without_anybody_to_ask_the_record_completes_what_is_left_of_a_file() {
     let run = |ordinal: u32, left: &str| {
         let mut world = World::stopped(&[]);
-        let own = world.view.as_mut().unwrap().members.get_mut("cache-0").unwrap();
-        own.was = Some(identity(ordinal));
+        let view = world.view.as_mut().unwrap();
+        view.members.get_mut("cache-0").unwrap().was = Some(identity(ordinal));
+        // The pod with this disk and the first one have changed places.
+        if let Some(other) = view.earlier.get_mut(&format!("cache-{ordinal}")) {
+            other.was = Some(identity(0));
+        }
         world.disk =
             DiskSeen { nodes_conf: Some(left.as_bytes().to_vec()), data: true, mark: None };
         world.run().0

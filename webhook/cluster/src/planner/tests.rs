@@ -4,8 +4,9 @@ use super::*;
 use crate::id::Ordinal;
 use crate::net::Ports;
 use crate::nodes::Format;
+use crate::nodes::Target;
 use crate::plan::Plan;
-use crate::protocol::{Disk, Member, Pod};
+use crate::protocol::{Disk, Member, Pod, Proposal};
 
 mod weigh;
 

@@ -21,13 +21,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use super::decide::{self, Decision, Sound};
-use super::{Action, HoldBack, How, Inspected, Inspection, Link, Millis, PROBE_PATIENCE, Poll};
+use super::{HoldBack, How, Inspection, Millis};
 use crate::id::NodeId;
 use crate::net::Address;
 use crate::nodes::{Duty, Flag, Node, NodesConf, Remains, Sketch, Target, Trust};
-use crate::protocol::{Identity, Member, Proposal, Role, Severity, Succession, View};
+use crate::protocol::{Identity, Member, Proposal, Role, Severity, View};
 use crate::record::{self, Standing};
-use crate::slot::SlotRange;
+pub(super) use around::{Forced, Weighing};
+
+mod around;
+mod owner;
 
 /// How long members that exist and do not answer are waited for.
 pub(super) const WEIGH_PATIENCE: Millis = Millis(10_000);
@@ -36,7 +39,6 @@ pub(super) const WEIGH_PATIENCE: Millis = Millis(10_000);
 pub(super) const FORCE_PATIENCE: Millis = Millis(5_000);
 /// How long a majority of masters is waited for before the record decides alone.
 pub(super) const MAJORITY_PATIENCE: Millis = Millis(3_000);
-const PAUSE: Millis = Millis(200);
 
 /// What is known of a start that could do harm.
 #[derive(Clone, Copy, Debug)]
@@ -70,100 +72,6 @@ pub(super) enum Step {
     Propose(Proposal),
     /// The record's answer is still to come.
     Proposing,
-}
-
-/// What has been asked around, and what is under way.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Weighing {
-    began: Option<Millis>,
-    asked: Option<Millis>,
-    next: Millis,
-    found: BTreeMap<SocketAddr, Option<Inspected>>,
-    pub(super) force: Option<Forced>,
-    pub(super) proposing: Option<Proposal>,
-    /// For what it waits, for people.
-    pub(super) waits_for: Option<String>,
-    /// Why the last proposal was refused.
-    pub(super) refused: Option<String>,
-}
-
-/// A replica that was told to become master.
-#[derive(Clone, Debug)]
-pub(super) struct Forced {
-    pub(super) at: SocketAddr,
-    pub(super) id: NodeId,
-    pub(super) how: How,
-    pub(super) since: Millis,
-    pub(super) result: Option<Result<(), String>>,
-}
-
-// === impl Weighing ===
-
-impl Weighing {
-    /// Asks everybody around; true once all have answered or had their time.
-    pub(super) fn look_around(
-        &mut self,
-        now: Millis,
-        around: BTreeSet<SocketAddr>,
-        poll: &mut Poll,
-    ) -> bool {
-        self.began.get_or_insert(now);
-        if now < self.next {
-            poll.wake_at(self.next);
-            return false;
-        }
-        let Some(asked) = self.asked else {
-            self.asked = Some(now);
-            self.found = around.iter().map(|at| (*at, None)).collect();
-            poll.actions.extend(around.into_iter().map(Action::Inspect));
-            let open = !self.found.is_empty();
-            if open {
-                poll.wake_at(Millis(now.0 + PROBE_PATIENCE.0));
-            }
-            return !open;
-        };
-        let until = Millis(asked.0 + PROBE_PATIENCE.0);
-        if now < until && self.found.values().any(Option::is_none) {
-            poll.wake_at(until);
-            return false;
-        }
-        true
-    }
-
-    pub(super) fn inspected(&mut self, at: SocketAddr, answer: Inspected) {
-        if let Some(found) = self.found.get_mut(&at) {
-            found.get_or_insert(answer);
-        }
-    }
-
-    pub(super) fn forced(&mut self, _now: Millis, at: SocketAddr, result: Result<(), String>) {
-        if let Some(force) = self.force.as_mut().filter(|f| f.at == at) {
-            force.result.get_or_insert(result);
-        }
-    }
-
-    /// Everybody is asked again after a pause.
-    pub(super) fn pause(&mut self, now: Millis) -> Millis {
-        self.asked = None;
-        self.next = Millis(now.0 + PAUSE.0);
-        self.next
-    }
-
-    /// The servers that have answered.
-    pub(super) fn living(&self) -> impl Iterator<Item = (SocketAddr, &Inspection)> {
-        self.found.iter().filter_map(|(at, found)| match found {
-            Some(Inspected::Node(inspection)) => Some((*at, &**inspection)),
-            _ => None,
-        })
-    }
-
-    fn unclear(&self) -> bool {
-        self.found.values().any(|found| matches!(found, Some(Inspected::Unclear)))
-    }
-
-    fn lasts(&self, now: Millis) -> Millis {
-        Millis(now.0.saturating_sub(self.began.unwrap_or(now).0))
-    }
 }
 
 /// Whether a start can do no harm by what its disk says alone.
@@ -330,232 +238,6 @@ impl Weak<'_> {
         }
     }
 
-    /// Who owns what this member owned, where its file comes from a living member that has seen
-    /// it lose its slots: a master without slots would stay one, and its shard without a replica.
-    fn dispossessed(&self, file: &NodesConf, me: &Node) -> Option<(NodeId, u64)> {
-        if !me.is_master() || !me.slots.is_empty() || matches!(self.conf, Ok(Some(_))) {
-            return None;
-        }
-        let was = self.remembered()?;
-        let owner = file.nodes().find(|n| n.id != me.id && covers(&n.slots, &was.slots))?;
-        (!was.slots.is_empty()).then_some((owner.id, owner.config_epoch))
-    }
-
-    // --- an owner of slots without data ---
-
-    fn empty_owner(&self, file: NodesConf, me: &Node, reason: &'static str) -> Step {
-        if let Some((heir, epoch)) = self.succeeded_by(me) {
-            return self.follow(file, heir, epoch);
-        }
-        if let Some(force) = &self.weighing.force {
-            let since = self.now.0.saturating_sub(force.since.0);
-            if let Some(Err(why)) = &force.result {
-                return self.refuse(format!("the replica at {} was not promoted: {why}", force.at));
-            }
-            if since < FORCE_PATIENCE.0 {
-                return Step::Wait(format!("{} to be elected", force.id));
-            }
-            return self.refuse(format!(
-                "this member's disk is empty and its replica {} has the data, but was not elected \
-                 in time; trying again",
-                force.id
-            ));
-        }
-        let mates: Vec<_> = self
-            .weighing
-            .living()
-            .filter(|(_, i)| i.nodes.myself().is_some_and(|n| n.master == Some(me.id)))
-            .collect();
-        let with_data = mates.iter().filter(|(_, i)| i.keys && i.offset > 0);
-        if let Some((at, heir)) = with_data.max_by_key(|(_, i)| i.offset) {
-            return self.promote(*at, heir, me);
-        }
-        let alive: BTreeSet<NodeId> =
-            self.weighing.living().filter_map(|(_, i)| Some(i.nodes.myself()?.id)).collect();
-        let absent = self.mates_on_disk(me, &alive);
-        if self.weighing.unclear() || absent.iter().any(|mate| mate.comes) {
-            if self.patient() {
-                return Step::Wait("a member of the shard that may have the data".to_owned());
-            }
-            if self.weighing.unclear() {
-                return self.refuse(
-                    "this member's disk is empty, and a server that does not say who it is may be \
-                     the replica that has the data; trying again"
-                        .to_owned(),
-                );
-            }
-        }
-        if let Some(mate) = absent.iter().max_by_key(|m| (m.certain, m.comes)) {
-            return self.bequeath(mate.id, me);
-        }
-        if self.view.is_none() && self.keeps && self.weighing.living().next().is_none() {
-            if self.patient() {
-                return Step::Wait("somebody to ask".to_owned());
-            }
-            return self.refuse(format!(
-                "this member's disk is empty, and without the registry nobody knows whether \
-                 another one has the data ({}); trying again",
-                self.away
-            ));
-        }
-        let told = match self.conf {
-            Ok(Some(_)) => "",
-            _ => "nobody of its shard has data: its slots begin empty; ",
-        };
-        let severity = if told.is_empty() { Severity::Normal } else { Severity::Warning };
-        self.done(file, reason, told, severity)
-    }
-
-    /// Whoever has this member's slots at a higher epoch, by a living member's word, a registered
-    /// disk or the record. Where a replica was just told to become master, a majority of the
-    /// living owners has to say so: a master that starts as replica before its peers know the new
-    /// owner takes the slots out of their tables (`clusterProcessPacket`, up to 7.2).
-    fn succeeded_by(&self, me: &Node) -> Option<(NodeId, u64)> {
-        let says = |nodes: &NodesConf| {
-            let owner = nodes.nodes().find(|n| n.id != me.id && covers(&n.slots, &me.slots))?;
-            (owner.config_epoch > me.config_epoch).then_some((owner.id, owner.config_epoch))
-        };
-        let owners = |i: &&Inspection| i.nodes.myself().is_some_and(|n| !n.slots.is_empty());
-        let living: Vec<_> = self.weighing.living().map(|(_, i)| i).collect();
-        let seen = living.iter().filter_map(|i| says(&i.nodes)).max_by_key(|o| o.1);
-        if let Some((heir, epoch)) = seen {
-            let all = living.iter().copied().filter(owners).count();
-            let agree = living
-                .iter()
-                .copied()
-                .filter(owners)
-                .filter(|i| says(&i.nodes).is_some_and(|(id, e)| id == heir && e >= epoch));
-            let by_vote = self.weighing.force.as_ref().is_some_and(|f| f.how == How::Vote);
-            if !by_vote || agree.count() * 2 > all {
-                return Some((heir, epoch));
-            }
-            return None;
-        }
-        let told = decide::owner_above(self.view?, me)?;
-        // Named by the record and running as a replica: it has to be made master first.
-        let runs = living.iter().any(|i| i.nodes.myself().is_some_and(|n| n.id == told.0));
-        (!runs).then_some(told)
-    }
-
-    fn follow(&self, mut file: NodesConf, heir: NodeId, epoch: u64) -> Step {
-        if let Err(unknown) = file.step_down(heir, epoch) {
-            return self.refuse(format!(
-                "the node {} owns this member's slots and is not in its nodes.conf: start it first, \
-                 or join this member by hand",
-                unknown.0
-            ));
-        }
-        let living = self.weighing.living();
-        let runs = living.into_iter().any(|(_, i)| i.nodes.myself().is_some_and(|n| n.id == heir));
-        let reason = if runs { "Rejoined" } else { "Yielded" };
-        let told = format!(
-            "this member's disk is empty and {heir} has the shard's data at epoch {epoch}; "
-        );
-        self.done(file, reason, &told, Severity::Warning)
-    }
-
-    /// A living replica has the data: it becomes the master first.
-    fn promote(&self, at: SocketAddr, heir: &Inspection, me: &Node) -> Step {
-        let Some(id) = heir.nodes.myself().map(|n| n.id) else {
-            return Step::Wait("a replica that says who it is".to_owned());
-        };
-        if heir.link == Some(Link::Up) {
-            if self.patient() {
-                return Step::Wait(format!("{id} to notice that its master has stopped"));
-            }
-            return self.refuse(format!(
-                "the replica {id} is linked to a server at this member's former address, which is \
-                 not this member: find out who answers there"
-            ));
-        }
-        if has_majority(&heir.nodes, me.id) {
-            return Step::Force { at, id, how: How::Vote };
-        }
-        if self.weighing.lasts(self.now) < MAJORITY_PATIENCE {
-            return Step::Wait("a majority of masters that can elect".to_owned());
-        }
-        match self.view {
-            Some(view) if view.successions.get(&me.id).is_some_and(|s| s.heir == id) => {
-                Step::Force { at, id, how: How::Record }
-            }
-            Some(_) => self.bequeath(id, me),
-            None => self.refuse(format!(
-                "this member's disk is empty and its replica {id} has the data, but no majority of \
-                 masters is there to elect it, and the registry is away; trying again"
-            )),
-        }
-    }
-
-    fn bequeath(&self, heir: NodeId, me: &Node) -> Step {
-        let Some(view) = self.view else {
-            return self.refuse(format!(
-                "this member's disk is empty and {heir} may have its data, but the registry that \
-                 could name it heir is away ({}); trying again",
-                self.away
-            ));
-        };
-        if let Some(why) = &self.weighing.refused
-            && !self.patient()
-        {
-            return self.refuse(format!(
-                "this member's disk is empty and {heir} could not be made its heir: {why}"
-            ));
-        }
-        Step::Propose(Proposal::Succeed {
-            from: me.id,
-            succession: Succession {
-                heir,
-                slots: me.slots.clone(),
-                epoch: self.highest_epoch(view).saturating_add(1),
-                reason: format!("the disk of {} is empty", view.pod),
-            },
-        })
-    }
-
-    fn highest_epoch(&self, view: &View) -> u64 {
-        let members = all_members(view);
-        let by_record = standing(view, &members).highest_epoch();
-        let own = match self.conf {
-            Ok(Some(conf)) => conf.vars().current_epoch,
-            _ => 0,
-        };
-        let living = self.weighing.living();
-        let by_living = living.flat_map(|(_, i)| i.nodes.nodes().map(|n| n.config_epoch)).max();
-        by_record.max(own).max(by_living.unwrap_or(0))
-    }
-
-    /// Members of the shard that do not run now and may have data.
-    fn mates_on_disk(&self, me: &Node, alive: &BTreeSet<NodeId>) -> Vec<Mate> {
-        let Some(view) = self.view else { return Vec::new() };
-        let mut mates = Vec::new();
-        for (name, member) in all_members(view) {
-            let Some(identity) = record::known_identity(&view.plan, &view.name, &name, &member)
-            else {
-                continue;
-            };
-            let of_shard = match identity.role {
-                Role::Replica { of } => of == me.id,
-                Role::Master => false,
-            };
-            if name == view.pod || !of_shard || alive.contains(&identity.node_id) {
-                continue;
-            }
-            let pod = view.pods.get(&name);
-            let registered = view.members.contains_key(&name);
-            let disk_stays = view.claims.as_ref().is_none_or(|claims| claims.contains(&name));
-            let holds = if registered {
-                member.disk.data
-            } else {
-                disk_stays && record::may_hold_data(&member)
-            };
-            if holds {
-                let comes = pod.is_some_and(|p| p.injected && !p.deleting);
-                mates.push(Mate { id: identity.node_id, certain: member.disk.data, comes });
-            }
-        }
-        mates
-    }
-
     // --- a disk that does not say who it belongs to ---
 
     fn without_identity(&self) -> Step {
@@ -667,34 +349,9 @@ impl Weak<'_> {
     }
 }
 
-/// A member of the shard that is not there.
-#[derive(Clone, Copy, Debug)]
-struct Mate {
-    id: NodeId,
-    /// Whether data were seen on its disk.
-    certain: bool,
-    /// Whether its pod is there, so that it can be waited for.
-    comes: bool,
-}
-
-/// Whether the heir is linked to a majority of the masters that own slots, the one that has gone
-/// counted as one that votes for nobody.
-fn has_majority(nodes: &NodesConf, gone: NodeId) -> bool {
-    let dead = [Flag::Failing, Flag::PossiblyFailing, Flag::NoAddress, Flag::Handshake];
-    let owners: Vec<_> = nodes.nodes().filter(|n| n.is_master() && !n.slots.is_empty()).collect();
-    let linked = owners.iter().filter(|n| {
-        n.id != gone && n.link == "connected" && !dead.iter().any(|f| n.flags.contains(f))
-    });
-    linked.count() * 2 > owners.len()
-}
-
 /// Whether a file ends before its end: then the slots of its last lines can not be trusted.
 fn is_cut_off(conf: &NodesConf) -> bool {
     conf.trust() == Trust::LinesMissing
-}
-
-fn covers(all: &[SlotRange], part: &[SlotRange]) -> bool {
-    part.iter().all(|p| all.iter().any(|s| s.start() <= p.start() && p.end() <= s.end()))
 }
 
 /// Whether members exist that have not registered yet.

@@ -1,0 +1,205 @@
+//! What goes into the planner, and what comes out.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::id::NodeId;
+use crate::nodes::{NodesConf, Target};
+use crate::protocol::{Mark, Proposal, Register, Report, View};
+use crate::server::ServerConfig;
+
+/// Milliseconds since the step began.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Millis(pub u64);
+
+/// What is known before anything is looked at.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The step's version.
+    pub step: String,
+    /// Namespace of the StatefulSet.
+    pub namespace: String,
+    /// Name of the StatefulSet.
+    pub set: String,
+    /// The pod's addresses, the primary one first.
+    pub ips: Vec<IpAddr>,
+    /// The server's configuration, or why it can not be read.
+    pub config: Result<ServerConfig, String>,
+    /// Which engine will read the file.
+    pub target: Target,
+    /// Whether the first starter after an outage may be kept from taking writes.
+    pub hold_back: HoldBack,
+}
+
+/// Whether the first starter after an outage may be kept from taking writes until it has met
+/// others. Its `cluster_state` is `fail` until then: where readiness asks for `ok` and the pods
+/// come one after the other, the next one would never come.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum HoldBack {
+    /// It may.
+    Allowed,
+    /// It may not.
+    #[default]
+    Forbidden,
+}
+
+/// Something that was found out.
+#[derive(Clone, Debug)]
+pub enum Fact {
+    /// What [`Action::ReadDisk`] found.
+    Disk(DiskSeen),
+    /// What the server at an address said to an [`Action::Inspect`].
+    Inspected {
+        /// The address that was asked.
+        at: SocketAddr,
+        /// What came back.
+        answer: Inspected,
+    },
+    /// How [`Action::Force`] ended: only whether the command was taken, never whether the replica
+    /// was elected.
+    Forced {
+        /// The address that was asked.
+        at: SocketAddr,
+        /// What came back.
+        result: Result<(), String>,
+    },
+    /// The registry's answer to [`Action::Propose`]: the view afterwards, or why not.
+    Proposed(Result<Box<View>, String>),
+    /// Who answered an [`Action::Probe`].
+    Probed {
+        /// The address that was asked.
+        at: SocketAddr,
+        /// What came back.
+        answer: Answer,
+    },
+    /// The registry's answer to [`Action::Register`].
+    Registered(Box<View>),
+    /// The registry did not answer, or refused.
+    RegistryFailed {
+        /// In one sentence.
+        why: String,
+        /// Whether asking again may help.
+        retry: bool,
+    },
+    /// How [`Action::Report`] ended.
+    Reported(Result<(), String>),
+    /// The addresses behind the headless Service, for [`Action::Resolve`].
+    Resolved(Vec<IpAddr>),
+    /// How [`Action::Write`] ended.
+    Written(Result<(), String>),
+}
+
+/// What is on the disk.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct DiskSeen {
+    /// nodes.conf, if there is one.
+    pub nodes_conf: Option<Vec<u8>>,
+    /// Whether there are data files that are not empty.
+    pub data: bool,
+    /// The birth mark beside nodes.conf.
+    pub mark: Option<Mark>,
+}
+
+/// What came of asking a server about itself and its cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Inspected {
+    /// Nobody answers there.
+    Nobody,
+    /// Somebody who does not say: another password, still loading.
+    Unclear,
+    /// A node.
+    Node(Box<Inspection>),
+}
+
+/// What a running server says of itself and its cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Inspection {
+    /// Its CLUSTER NODES.
+    pub nodes: NodesConf,
+    /// Its replication offset (INFO replication: `slave_repl_offset`, a master's
+    /// `master_repl_offset`).
+    pub offset: u64,
+    /// A replica: whether the link to its master is up. A master: `None`.
+    pub link: Option<Link>,
+    /// Whether it holds any keys.
+    pub keys: bool,
+}
+
+/// A replica's link to its master.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Link {
+    /// It is up: somebody answers at the master's address.
+    Up,
+    /// It is down.
+    Down,
+}
+
+/// Who is behind an address.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Answer {
+    /// A node with this id.
+    Node(NodeId),
+    /// Nobody, or no node.
+    Nobody,
+    /// Somebody who does not say (another password, still loading).
+    Unclear,
+}
+
+/// Something to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Make the replica at this address the master, once it has named this id.
+    Force {
+        /// Where it is.
+        at: SocketAddr,
+        /// Who it has to be.
+        id: NodeId,
+        /// By whose consent.
+        how: How,
+    },
+    /// Ask the server behind an address what it and its cluster are, within 300 ms: CLUSTER NODES,
+    /// INFO replication, and whether it holds keys.
+    Inspect(SocketAddr),
+    /// Ask the registry for a change of the record.
+    Propose(Proposal),
+    /// Ask the server behind an address for its node id, within 300 ms.
+    Probe(SocketAddr),
+    /// Read nodes.conf and look for data files.
+    ReadDisk,
+    /// End without starting the server; the text says what is wrong and what to do.
+    Refuse(String),
+    /// Tell the registry who this is and ask who the others are.
+    Register(Register),
+    /// Tell the registry what was decided.
+    Report(Report),
+    /// Look the headless Service's addresses up.
+    Resolve,
+    /// End, so that the server starts. A report that nothing depends on comes with it, to be sent
+    /// once the server runs: nobody waits for it now.
+    Start(Option<Report>),
+    /// Replace nodes.conf by this text: temporary file, fsync, rename; the old one is kept as
+    /// `.bak`. Then the birth mark beside it, in the same way.
+    Write {
+        /// The file.
+        nodes_conf: String,
+        /// The mark, where the registry was there to say whose disk this is.
+        mark: Option<Mark>,
+    },
+}
+
+/// By whose consent a replica becomes master.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum How {
+    /// A majority of masters votes: `CLUSTER FAILOVER FORCE`.
+    Vote,
+    /// Nobody is there to vote, and the record has named it: `CLUSTER FAILOVER TAKEOVER`.
+    Record,
+}
+
+/// What to do now, and when to ask again if nothing happens before.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Poll {
+    /// In this order.
+    pub actions: Vec<Action>,
+    /// When the planner has to be asked again at the latest.
+    pub wake: Option<Millis>,
+}

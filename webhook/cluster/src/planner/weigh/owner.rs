@@ -1,0 +1,270 @@
+//! A master that comes back without its data: whoever of its shard has them becomes the owner
+//! first.
+//!
+//! Guarantees: nobody is promoted while somebody answers at this member's former address; the
+//! record names an heir before one is made master without a vote; this member starts as a replica
+//! only of an owner that a majority has seen, or that the record names.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use super::{FORCE_PATIENCE, MAJORITY_PATIENCE, Step, Weak, all_members, standing};
+use crate::id::NodeId;
+use crate::nodes::{Flag, Node, NodesConf};
+use crate::planner::{How, Inspection, Link, decide};
+use crate::protocol::{Proposal, Role, Severity, Succession, View};
+use crate::record;
+use crate::slot::SlotRange;
+
+// === impl Weak ===
+
+impl Weak<'_> {
+    /// Who owns what this member owned, where its file comes from a living member that has seen
+    /// it lose its slots: a master without slots would stay one, and its shard without a replica.
+    pub(super) fn dispossessed(&self, file: &NodesConf, me: &Node) -> Option<(NodeId, u64)> {
+        if !me.is_master() || !me.slots.is_empty() || matches!(self.conf, Ok(Some(_))) {
+            return None;
+        }
+        let was = self.remembered()?;
+        let owner = file.nodes().find(|n| n.id != me.id && covers(&n.slots, &was.slots))?;
+        (!was.slots.is_empty()).then_some((owner.id, owner.config_epoch))
+    }
+
+    pub(super) fn empty_owner(&self, file: NodesConf, me: &Node, reason: &'static str) -> Step {
+        if let Some((heir, epoch)) = self.succeeded_by(me) {
+            return self.follow(file, heir, epoch);
+        }
+        if let Some(force) = &self.weighing.force {
+            let since = self.now.0.saturating_sub(force.since.0);
+            if let Some(Err(why)) = &force.result {
+                return self.refuse(format!("the replica at {} was not promoted: {why}", force.at));
+            }
+            if since < FORCE_PATIENCE.0 {
+                return Step::Wait(format!("{} to be elected", force.id));
+            }
+            return self.refuse(format!(
+                "this member's disk is empty and its replica {} has the data, but was not elected \
+                 in time; trying again",
+                force.id
+            ));
+        }
+        let mates: Vec<_> = self
+            .weighing
+            .living()
+            .filter(|(_, i)| i.nodes.myself().is_some_and(|n| n.master == Some(me.id)))
+            .collect();
+        let with_data = mates.iter().filter(|(_, i)| i.keys && i.offset > 0);
+        if let Some((at, heir)) = with_data.max_by_key(|(_, i)| i.offset) {
+            return self.promote(*at, heir, me);
+        }
+        let alive: BTreeSet<NodeId> =
+            self.weighing.living().filter_map(|(_, i)| Some(i.nodes.myself()?.id)).collect();
+        let absent = self.mates_on_disk(me, &alive);
+        if self.weighing.unclear() || absent.iter().any(|mate| mate.comes) {
+            if self.patient() {
+                return Step::Wait("a member of the shard that may have the data".to_owned());
+            }
+            if self.weighing.unclear() {
+                return self.refuse(
+                    "this member's disk is empty, and a server that does not say who it is may be \
+                     the replica that has the data; trying again"
+                        .to_owned(),
+                );
+            }
+        }
+        if let Some(mate) = absent.iter().max_by_key(|m| (m.certain, m.comes)) {
+            return self.bequeath(mate.id, me);
+        }
+        if self.view.is_none() && self.keeps && self.weighing.living().next().is_none() {
+            if self.patient() {
+                return Step::Wait("somebody to ask".to_owned());
+            }
+            return self.refuse(format!(
+                "this member's disk is empty, and without the registry nobody knows whether \
+                 another one has the data ({}); trying again",
+                self.away
+            ));
+        }
+        let told = match self.conf {
+            Ok(Some(_)) => "",
+            _ => "nobody of its shard has data: its slots begin empty; ",
+        };
+        let severity = if told.is_empty() { Severity::Normal } else { Severity::Warning };
+        self.done(file, reason, told, severity)
+    }
+
+    /// Whoever has this member's slots at a higher epoch, by a living member's word, a registered
+    /// disk or the record. Where a replica was just told to become master, a majority of the
+    /// living owners has to say so: a master that starts as replica before its peers know the new
+    /// owner takes the slots out of their tables (`clusterProcessPacket`, up to 7.2).
+    pub(super) fn succeeded_by(&self, me: &Node) -> Option<(NodeId, u64)> {
+        let says = |nodes: &NodesConf| {
+            let owner = nodes.nodes().find(|n| n.id != me.id && covers(&n.slots, &me.slots))?;
+            (owner.config_epoch > me.config_epoch).then_some((owner.id, owner.config_epoch))
+        };
+        let owners = |i: &&Inspection| i.nodes.myself().is_some_and(|n| !n.slots.is_empty());
+        let living: Vec<_> = self.weighing.living().map(|(_, i)| i).collect();
+        let seen = living.iter().filter_map(|i| says(&i.nodes)).max_by_key(|o| o.1);
+        if let Some((heir, epoch)) = seen {
+            let all = living.iter().copied().filter(owners).count();
+            let agree = living
+                .iter()
+                .copied()
+                .filter(owners)
+                .filter(|i| says(&i.nodes).is_some_and(|(id, e)| id == heir && e >= epoch));
+            let by_vote = self.weighing.force.as_ref().is_some_and(|f| f.how == How::Vote);
+            if !by_vote || agree.count() * 2 > all {
+                return Some((heir, epoch));
+            }
+            return None;
+        }
+        let told = decide::owner_above(self.view?, me)?;
+        // Named by the record and running as a replica: it has to be made master first.
+        let runs = living.iter().any(|i| i.nodes.myself().is_some_and(|n| n.id == told.0));
+        (!runs).then_some(told)
+    }
+
+    pub(super) fn follow(&self, mut file: NodesConf, heir: NodeId, epoch: u64) -> Step {
+        if let Err(unknown) = file.step_down(heir, epoch) {
+            return self.refuse(format!(
+                "the node {} owns this member's slots and is not in its nodes.conf: start it first, \
+                 or join this member by hand",
+                unknown.0
+            ));
+        }
+        let living = self.weighing.living();
+        let runs = living.into_iter().any(|(_, i)| i.nodes.myself().is_some_and(|n| n.id == heir));
+        let reason = if runs { "Rejoined" } else { "Yielded" };
+        let told = format!(
+            "this member's disk is empty and {heir} has the shard's data at epoch {epoch}; "
+        );
+        self.done(file, reason, &told, Severity::Warning)
+    }
+
+    /// A living replica has the data: it becomes the master first.
+    pub(super) fn promote(&self, at: SocketAddr, heir: &Inspection, me: &Node) -> Step {
+        let Some(id) = heir.nodes.myself().map(|n| n.id) else {
+            return Step::Wait("a replica that says who it is".to_owned());
+        };
+        if heir.link == Some(Link::Up) {
+            if self.patient() {
+                return Step::Wait(format!("{id} to notice that its master has stopped"));
+            }
+            return self.refuse(format!(
+                "the replica {id} is linked to a server at this member's former address, which is \
+                 not this member: find out who answers there"
+            ));
+        }
+        if has_majority(&heir.nodes, me.id) {
+            return Step::Force { at, id, how: How::Vote };
+        }
+        if self.weighing.lasts(self.now) < MAJORITY_PATIENCE {
+            return Step::Wait("a majority of masters that can elect".to_owned());
+        }
+        match self.view {
+            Some(view) if view.successions.get(&me.id).is_some_and(|s| s.heir == id) => {
+                Step::Force { at, id, how: How::Record }
+            }
+            Some(_) => self.bequeath(id, me),
+            None => self.refuse(format!(
+                "this member's disk is empty and its replica {id} has the data, but no majority of \
+                 masters is there to elect it, and the registry is away; trying again"
+            )),
+        }
+    }
+
+    pub(super) fn bequeath(&self, heir: NodeId, me: &Node) -> Step {
+        let Some(view) = self.view else {
+            return self.refuse(format!(
+                "this member's disk is empty and {heir} may have its data, but the registry that \
+                 could name it heir is away ({}); trying again",
+                self.away
+            ));
+        };
+        if let Some(why) = &self.weighing.refused
+            && !self.patient()
+        {
+            return self.refuse(format!(
+                "this member's disk is empty and {heir} could not be made its heir: {why}"
+            ));
+        }
+        Step::Propose(Proposal::Succeed {
+            from: me.id,
+            succession: Succession {
+                heir,
+                slots: me.slots.clone(),
+                epoch: self.highest_epoch(view).saturating_add(1),
+                reason: format!("the disk of {} is empty", view.pod),
+            },
+        })
+    }
+
+    pub(super) fn highest_epoch(&self, view: &View) -> u64 {
+        let members = all_members(view);
+        let by_record = standing(view, &members).highest_epoch();
+        let own = match self.conf {
+            Ok(Some(conf)) => conf.vars().current_epoch,
+            _ => 0,
+        };
+        let living = self.weighing.living();
+        let by_living = living.flat_map(|(_, i)| i.nodes.nodes().map(|n| n.config_epoch)).max();
+        by_record.max(own).max(by_living.unwrap_or(0))
+    }
+
+    /// Members of the shard that do not run now and may have data.
+    pub(super) fn mates_on_disk(&self, me: &Node, alive: &BTreeSet<NodeId>) -> Vec<Mate> {
+        let Some(view) = self.view else { return Vec::new() };
+        let mut mates = Vec::new();
+        for (name, member) in all_members(view) {
+            let Some(identity) = record::known_identity(&view.plan, &view.name, &name, &member)
+            else {
+                continue;
+            };
+            let of_shard = match identity.role {
+                Role::Replica { of } => of == me.id,
+                Role::Master => false,
+            };
+            if name == view.pod || !of_shard || alive.contains(&identity.node_id) {
+                continue;
+            }
+            let pod = view.pods.get(&name);
+            let registered = view.members.contains_key(&name);
+            let disk_stays = view.claims.as_ref().is_none_or(|claims| claims.contains(&name));
+            let holds = if registered {
+                member.disk.data
+            } else {
+                disk_stays && record::may_hold_data(&member)
+            };
+            if holds {
+                let comes = pod.is_some_and(|p| p.injected && !p.deleting);
+                mates.push(Mate { id: identity.node_id, certain: member.disk.data, comes });
+            }
+        }
+        mates
+    }
+}
+
+/// A member of the shard that is not there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mate {
+    pub(super) id: NodeId,
+    /// Whether data were seen on its disk.
+    pub(super) certain: bool,
+    /// Whether its pod is there, so that it can be waited for.
+    pub(super) comes: bool,
+}
+
+/// Whether the heir is linked to a majority of the masters that own slots, the one that has gone
+/// counted as one that votes for nobody.
+fn has_majority(nodes: &NodesConf, gone: NodeId) -> bool {
+    let dead = [Flag::Failing, Flag::PossiblyFailing, Flag::NoAddress, Flag::Handshake];
+    let owners: Vec<_> = nodes.nodes().filter(|n| n.is_master() && !n.slots.is_empty()).collect();
+    let linked = owners.iter().filter(|n| {
+        n.id != gone && n.link == "connected" && !dead.iter().any(|f| n.flags.contains(f))
+    });
+    linked.count() * 2 > owners.len()
+}
+
+fn covers(all: &[SlotRange], part: &[SlotRange]) -> bool {
+    part.iter().all(|p| all.iter().any(|s| s.start() <= p.start() && p.end() <= s.end()))
+}

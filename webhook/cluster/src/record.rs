@@ -46,7 +46,9 @@ pub enum Change {
 /// What a member was when it was last heard of: what its disk said, or, since a member that began
 /// on an empty disk has written it after that, what the plan made it.
 pub fn known_identity(plan: &Plan, set: &str, pod: &str, member: &Member) -> Option<Identity> {
-    if let Some(identity) = member.disk.identity.as_ref().or(member.was.as_ref()) {
+    // What it was before the cluster began anew is over.
+    let was = member.was.as_ref().filter(|_| is_of_this_generation(plan, member));
+    if let Some(identity) = member.disk.identity.as_ref().or(was) {
         return Some(identity.clone());
     }
     if !has_begun(plan, member) {
@@ -113,11 +115,17 @@ pub fn entry(
         return Entry { node_id: Some(identity.node_id), disk, was: None };
     }
     let was = before.and_then(|b| known_identity(plan, place.name, pod, b));
-    let declared = register.node_id.filter(|id| was.as_ref().is_some_and(|w| w.node_id == *id));
-    let begins = past.is_empty() && !disk.data && was.is_none();
     let ordinal = Ordinal::of_pod(pod, place.name).filter(|o| plan.seat(*o).is_some());
-    let planned = ordinal.filter(|_| begins).map(|ordinal| plan.node_id(ordinal));
-    Entry { node_id: declared.or(planned), disk, was }
+    let planned = ordinal.map(|ordinal| plan.node_id(ordinal));
+    let node_id = match &was {
+        Some(was) => register.node_id.filter(|id| was.node_id == *id),
+        None if disk.data => None,
+        None if past.is_empty() => planned,
+        // The cluster began anew after its past.
+        None if plan.generation > 1 => register.node_id.filter(|id| planned == Some(*id)),
+        None => None,
+    };
+    Entry { node_id, disk, was }
 }
 
 /// Whether a disk's mark says that it belongs to another set: it is a copy of that set's disk.
@@ -139,7 +147,11 @@ fn rename(identity: &mut Identity, salt: &str) {
 
 /// Whether a member has written its bootstrap file in the plan's present generation.
 pub fn has_begun(plan: &Plan, member: &Member) -> bool {
-    member.bootstrapped && member.generation.max(1) == plan.generation.max(1)
+    member.bootstrapped && is_of_this_generation(plan, member)
+}
+
+fn is_of_this_generation(plan: &Plan, member: &Member) -> bool {
+    member.generation.max(1) == plan.generation.max(1)
 }
 
 /// Whether a member's disk holds data, or will once its server has run.

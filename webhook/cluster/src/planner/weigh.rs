@@ -266,12 +266,12 @@ impl Weak<'_> {
     }
 
     fn blank(&self, view: &View) -> Step {
-        if let Some(generation) = self.begun_anew(view) {
-            let _ = generation;
-            return match decide::begin(&self.sound(), view) {
-                Decision::Bootstrap(conf) => Step::Done(Decision::Bootstrap(conf)),
-                other => Step::Done(other),
-            };
+        if self.begins_anew(view) {
+            let planned = view.plan.node_id(view.ordinal);
+            if view.plan.seat(view.ordinal).is_some() && self.declared != Some(planned) {
+                return Step::Declare(planned);
+            }
+            return Step::Done(decide::begin(&self.sound(), view));
         }
         let owns = |i: &Inspection| i.nodes.nodes().any(|n| !n.slots.is_empty());
         let lives = self.weighing.living().any(|(_, i)| owns(i));
@@ -306,14 +306,11 @@ impl Weak<'_> {
         Step::Done(Decision::Guest { why: format!("{why}, so it starts without slots") })
     }
 
-    /// The plan's generation that this member may begin in, once the record has opened it.
-    fn begun_anew(&self, view: &View) -> Option<u64> {
-        let own = view.members.get(&view.pod)?;
-        let generation = view.plan.generation;
-        let before = self
-            .remembered()
-            .is_none_or(|was| view.plan.ordinals().all(|o| view.plan.node_id(o) != was.node_id));
-        (generation > 1 && !record::has_begun(&view.plan, own) && before).then_some(generation)
+    /// Whether the record has opened a generation of the plan in which this member has not begun.
+    fn begins_anew(&self, view: &View) -> bool {
+        let begun = |m: &Member| record::has_begun(&view.plan, m);
+        let own = view.members.get(&view.pod);
+        view.plan.generation > 1 && !own.is_some_and(begun) && self.remembered().is_none()
     }
 
     /// Its disk is lost, and its shard's data are on another one: the record says so before this

@@ -1,1 +1,206 @@
-//! Proposals are judged by what the record knows.
+use super::*;
+use crate::net::Ports;
+use crate::slot::SlotRange;
+
+const PLACE: Place<'_> = Place { namespace: "shop", name: "c" };
+
+fn plan() -> Plan {
+    Plan { salt: "s".to_owned(), shards: 3, replicas_per_shard: 1, generation: 1 }
+}
+
+fn register(disk: Disk) -> Register {
+    Register {
+        step: "1".to_owned(),
+        ips: Vec::new(),
+        ports: Ports::plain(6379),
+        disk,
+        node_id: None,
+    }
+}
+
+fn member(disk: Disk) -> Member {
+    Member {
+        node_id: None,
+        ips: Vec::new(),
+        ports: Ports::plain(6379),
+        pod_uid: "u".to_owned(),
+        registered_at: String::new(),
+        disk,
+        was: None,
+        bootstrapped: true,
+        generation: 1,
+        server: None,
+        decision: None,
+    }
+}
+
+fn pod(uid: &str) -> Pod {
+    Pod {
+        uid: uid.to_owned(),
+        ips: Vec::new(),
+        injected: true,
+        running: false,
+        ready: false,
+        deleting: false,
+    }
+}
+
+fn identity(ordinal: u32) -> Identity {
+    let mut begun = member(Disk::default());
+    begun.generation = 1;
+    known_identity(&plan(), "c", &format!("c-{ordinal}"), &begun).unwrap()
+}
+
+fn of(ordinal: u32) -> Disk {
+    Disk { identity: Some(identity(ordinal)), data: true, keeps: true, mark: None }
+}
+
+#[test]
+fn an_id_is_the_disks_or_the_plans_or_none() {
+    let planned = Some(plan().node_id(Ordinal(1)));
+    let begun = member(Disk::default());
+    let id = |disk: Disk, before: Option<&Member>, pod: &str, past: &[String]| {
+        entry(PLACE, &plan(), pod, &register(disk), before, past).node_id
+    };
+    let past = ["a claim is older".to_owned()];
+    let blank = Disk::default;
+    assert_eq!(id(blank(), None, "c-1", &[]), planned);
+    assert_eq!(id(blank(), None, "c-1", &past), None);
+    assert_eq!(id(blank(), Some(&begun), "c-1", &[]), None, "its disk was lost");
+    assert_eq!(id(blank(), None, "c-6", &[]), None, "beyond the plan");
+    assert_eq!(id(Disk { data: true, ..blank() }, None, "c-1", &[]), None, "a restored dump");
+    assert_eq!(id(of(4), Some(&begun), "c-1", &past), Some(plan().node_id(Ordinal(4))));
+}
+
+#[test]
+fn what_a_member_was_is_remembered_until_a_disk_says_more_or_the_cluster_begins_anew() {
+    let begun = member(Disk::default());
+    let mut body = register(Disk::default());
+    let first = entry(PLACE, &plan(), "c-1", &body, Some(&begun), &[]);
+    assert_eq!((first.node_id, first.was.clone()), (None, Some(identity(1))));
+
+    // Again, by the same container's next try; then it says which id it keeps.
+    let before = Member { was: first.was, ..begun };
+    body.node_id = Some(identity(2).node_id);
+    assert_eq!(entry(PLACE, &plan(), "c-1", &body, Some(&before), &[]).node_id, None);
+    body.node_id = Some(identity(1).node_id);
+    let kept = entry(PLACE, &plan(), "c-1", &body, Some(&before), &[]);
+    assert_eq!(kept.node_id, Some(identity(1).node_id));
+
+    let next = Plan { generation: 2, ..plan() };
+    let anew = entry(PLACE, &next, "c-1", &register(Disk::default()), Some(&before), &[]);
+    assert_eq!((anew.node_id, anew.was), (Some(next.node_id(Ordinal(1))), None));
+}
+
+#[test]
+fn a_copy_is_registered_under_the_ids_it_will_have() {
+    let mark = |node_id| Mark {
+        namespace: "elsewhere".to_owned(),
+        name: "c".to_owned(),
+        salt: "t".to_owned(),
+        node_id,
+    };
+    let renamed = |o: u32| renamed(identity(o).node_id, "s");
+    let disk = Disk { mark: Some(mark(identity(3).node_id)), ..of(3) };
+    let made = entry(PLACE, &plan(), "c-3", &register(disk), None, &[]);
+    assert_eq!(made.node_id, Some(renamed(3)));
+    let own = made.disk.identity.unwrap();
+    assert_eq!(own.role, Role::Replica { of: renamed(0) });
+
+    // Its file is renamed already, and a crash kept the mark.
+    let disk = Disk { mark: Some(mark(identity(3).node_id)), identity: Some(own), ..of(3) };
+    let again = entry(PLACE, &plan(), "c-3", &register(disk), None, &[]);
+    assert_eq!(again.node_id, Some(renamed(3)));
+}
+
+struct World {
+    members: BTreeMap<String, Member>,
+    pods: BTreeMap<String, Pod>,
+    claims: Option<BTreeSet<String>>,
+    successions: BTreeMap<NodeId, Succession>,
+}
+
+impl World {
+    /// All six are registered with these disks.
+    fn of(disk: impl Fn(u32) -> Disk) -> Self {
+        let name = |o: u32| format!("c-{o}");
+        Self {
+            members: (0..6).map(|o| (name(o), member(disk(o)))).collect(),
+            pods: (0..6).map(|o| (name(o), pod("u"))).collect(),
+            claims: Some((0..6).map(name).collect()),
+            successions: BTreeMap::new(),
+        }
+    }
+
+    fn judge(&self, proposal: &Proposal) -> Result<Change, String> {
+        let plan = plan();
+        judge(
+            proposal,
+            &Standing {
+                set: "c",
+                replicas: 6,
+                pod: "c-0",
+                plan: &plan,
+                members: &self.members,
+                pods: &self.pods,
+                claims: self.claims.as_ref(),
+                successions: &self.successions,
+            },
+        )
+    }
+}
+
+#[test]
+fn the_cluster_begins_anew_only_when_every_disk_is_known_to_be_empty() {
+    let anew = Proposal::Anew { generation: 1 };
+    let mut world = World::of(|_| Disk::default());
+    assert_eq!(world.judge(&anew), Ok(Change::Generation(2)));
+    assert_eq!(world.judge(&Proposal::Anew { generation: 0 }), Ok(Change::Nothing), "it has");
+
+    // One is not there. With a claim it may have a disk.
+    world.pods.remove("c-4");
+    assert!(world.judge(&anew).unwrap_err().contains("c-4 is not there"));
+    world.claims = Some(BTreeSet::new());
+    assert_eq!(world.judge(&anew), Ok(Change::Generation(2)));
+    world.claims = None;
+    assert!(world.judge(&anew).is_err(), "where it is not known");
+
+    let mut world = World::of(|_| Disk::default());
+    world.pods.insert("c-4".to_owned(), pod("another"));
+    assert!(world.judge(&anew).unwrap_err().contains("has not registered yet"));
+    let mut world = World::of(|o| if o == 4 { of(4) } else { Disk::default() });
+    assert!(world.judge(&anew).unwrap_err().contains("is not empty"));
+    world.members.insert("c-4".to_owned(), member(Disk::default()));
+    world.pods.get_mut("c-4").unwrap().running = true;
+    assert!(world.judge(&anew).unwrap_err().contains("has begun and runs"));
+}
+
+#[test]
+fn an_heir_is_a_replica_with_data_and_the_first_one_named() {
+    let propose = |from: u32, heir: u32, epoch: u64| Proposal::Succeed {
+        from: identity(from).node_id,
+        succession: Succession {
+            heir: identity(heir).node_id,
+            slots: vec![SlotRange::new(0, 5461).unwrap()],
+            epoch,
+            reason: String::new(),
+        },
+    };
+    let mut world = World::of(of);
+    let Ok(Change::Succession(from, made)) = world.judge(&propose(0, 3, 4)) else { panic!() };
+    assert_eq!((from, made.heir), (identity(0).node_id, identity(3).node_id));
+    assert!(world.judge(&propose(0, 1, 4)).unwrap_err().contains("owns slots of its own"));
+    assert!(world.judge(&propose(0, 3, 3)).unwrap_err().contains("is not above"));
+    assert!(world.judge(&propose(1, 4, 4)).unwrap_err().contains("c-1 is there itself"));
+    world.pods.remove("c-1");
+    assert!(world.judge(&propose(1, 4, 4)).is_ok());
+
+    world.successions.insert(from, made);
+    assert_eq!(world.judge(&propose(0, 5, 9)), Ok(Change::Nothing), "somebody was first");
+
+    let mut empty = of(3);
+    (empty.data, empty.keeps) = (false, false);
+    world.successions.clear();
+    world.members.insert("c-3".to_owned(), member(empty));
+    assert!(world.judge(&propose(0, 3, 4)).unwrap_err().contains("the disk of c-3 is empty"));
+}

@@ -90,8 +90,14 @@ impl World {
             Action::ReadDisk => Fact::Disk(self.disk.clone()),
             Action::Register(body) => match &mut self.view {
                 Some(view) => {
+                    let own = view.members.get("cache-0").cloned();
+                    let place = Place { namespace: &view.namespace, name: &view.name };
+                    let entry =
+                        record::entry(place, &view.plan, "cache-0", body, own.as_ref(), &view.past);
                     let own = view.members.get_mut("cache-0").unwrap();
-                    own.node_id = own.node_id.or(body.node_id);
+                    own.node_id = entry.node_id;
+                    own.disk = entry.disk;
+                    own.was = entry.was;
                     Fact::Registered(Box::new(view.clone()))
                 }
                 None => Fact::RegistryFailed { why: "away".to_owned(), retry: true },
@@ -346,6 +352,8 @@ fn all_disks_are_empty_and_it_forms_anew() {
     let next = Plan { generation: 2, ..plan() };
     assert_eq!(conf.myself().unwrap().id, next.node_id(Ordinal(0)));
     assert!(now < Millis(500), "{now:?}");
+    let told = |a: &Action| matches!(a, Action::Register(r) if r.node_id == Some(next.node_id(Ordinal(0))));
+    assert!(actions.iter().any(told), "others have to learn the new id's address: {actions:?}");
     let last = actions.iter().rev().nth(1);
     assert!(matches!(last, Some(Action::Report(r)) if r.bootstrapped), "{last:?}");
 }

@@ -60,7 +60,7 @@ impl Arguments {
 pub(crate) fn local(config: &ServerConfig, timeout: Duration) -> Result<Client, String> {
     let port = config.port.ok_or("the server has no port in the clear")?;
     let at = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
-    Client::connect(at, config.password.as_ref(), timeout)
+    Client::connect(at, &config.credentials, timeout)
 }
 
 #[cfg(test)]

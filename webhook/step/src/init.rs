@@ -118,13 +118,13 @@ impl Shell {
             Action::Inspect(at) => {
                 thread::spawn(move || {
                     let timeout = Duration::from_millis(PROBE_PATIENCE.0 - 50);
-                    let answer = inspect::inspect(at, config.password.as_ref(), timeout);
+                    let answer = inspect::inspect(at, &config.credentials, timeout);
                     let _ = facts.send(Fact::Inspected { at, answer });
                 });
             }
             Action::Force { at, id, how } => {
                 thread::spawn(move || {
-                    let result = inspect::force(at, id, how, config.password.as_ref());
+                    let result = inspect::force(at, id, how, &config.credentials);
                     let _ = facts.send(Fact::Forced { at, result });
                 });
             }
@@ -138,7 +138,7 @@ impl Shell {
             Action::Probe(at) => {
                 thread::spawn(move || {
                     let timeout = Duration::from_millis(PROBE_PATIENCE.0 - 50);
-                    let answer = redis::probe(at, config.password.as_ref(), timeout);
+                    let answer = redis::probe(at, &config.credentials, timeout);
                     let _ = facts.send(Fact::Probed { at, answer });
                 });
             }

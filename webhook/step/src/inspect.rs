@@ -10,16 +10,16 @@ use cluster::id::NodeId;
 use cluster::nodes::NodesConf;
 use cluster::planner::{How, Inspected, Inspection, Link};
 use cluster::resp::Reply;
-use cluster::server::Secret;
+use cluster::server::Credential;
 
 use crate::redis::{Client, field};
 
 /// Asks whoever is at an address.
-pub(crate) fn inspect(at: SocketAddr, password: Option<&Secret>, timeout: Duration) -> Inspected {
+pub(crate) fn inspect(at: SocketAddr, credentials: &[Credential], timeout: Duration) -> Inspected {
     if TcpStream::connect_timeout(&at, timeout).is_err() {
         return Inspected::Nobody;
     }
-    match Client::connect(at, password, timeout).and_then(|mut server| read(&mut server)) {
+    match Client::connect(at, credentials, timeout).and_then(|mut server| read(&mut server)) {
         Ok(inspection) => Inspected::Node(Box::new(inspection)),
         Err(_) => Inspected::Unclear,
     }
@@ -48,9 +48,9 @@ pub(crate) fn force(
     at: SocketAddr,
     id: NodeId,
     how: How,
-    password: Option<&Secret>,
+    credentials: &[Credential],
 ) -> Result<(), String> {
-    let mut server = Client::connect(at, password, Duration::from_secs(1))?;
+    let mut server = Client::connect(at, credentials, Duration::from_secs(1))?;
     let named = server.text(&["CLUSTER", "MYID"])?;
     if named != id.as_str() {
         return Err(format!("the server at {at} is {named} and not {id}"));

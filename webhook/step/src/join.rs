@@ -65,9 +65,9 @@ fn host(config: &ServerConfig, view: &View) -> Option<SocketAddr> {
         ips.iter().filter_map(move |ip| Some(SocketAddr::new(*ip, ports.client()?)))
     });
     candidates.find(|at| {
-        let password = config.password.as_ref();
-        let Answer::Node(id) = redis::probe(*at, password, TIMEOUT) else { return false };
-        let known = Client::connect(*at, password, TIMEOUT).and_then(|mut c| nodes(&mut c));
+        let credentials = &config.credentials;
+        let Answer::Node(id) = redis::probe(*at, credentials, TIMEOUT) else { return false };
+        let known = Client::connect(*at, credentials, TIMEOUT).and_then(|mut c| nodes(&mut c));
         known.is_ok_and(|nodes| {
             nodes.myself().is_some_and(|me| me.id == id) && nodes.nodes().count() > 1
         })

@@ -106,7 +106,7 @@ impl Heir {
 /// Makes the heir ask for the hand-over, once it is certain who it is.
 fn promote(heir: &Heir, nodes: &NodesConf, config: &ServerConfig) -> Result<(), String> {
     let me = nodes.myself().map(|n| n.id);
-    let mut server = Client::connect(heir.at, config.password.as_ref(), Duration::from_secs(1))?;
+    let mut server = Client::connect(heir.at, &config.credentials, Duration::from_secs(1))?;
     let id = server.text(&["CLUSTER", "MYID"])?;
     let node = id.parse().ok().and_then(|id| nodes.node(id));
     if node.is_none_or(|n| n.master != me) {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use cluster::id::NodeId;
 use cluster::planner::Answer;
 use cluster::resp::{self, Reply};
-use cluster::server::Secret;
+use cluster::server::{Credential, Secret};
 
 /// An answer larger than this is not read: CLUSTER NODES of 1,000 nodes takes 200 KB.
 const MAX_REPLY: usize = 8 << 20;
@@ -22,27 +22,35 @@ pub(crate) struct Client {
 // === impl Client ===
 
 impl Client {
-    /// Connects and, if there is a password, authenticates. Each of the two, and every command
-    /// later, may take `timeout`.
+    /// Connects and logs in with the first of the credentials that is taken. Each of the steps, and
+    /// every command later, may take `timeout`.
     pub(crate) fn connect(
         at: SocketAddr,
-        password: Option<&Secret>,
+        credentials: &[Credential],
         timeout: Duration,
     ) -> Result<Self, String> {
         let stream = TcpStream::connect_timeout(&at, timeout).map_err(|e| format!("{at}: {e}"))?;
         stream.set_nodelay(true).map_err(|e| e.to_string())?;
         stream.set_write_timeout(Some(timeout)).map_err(|e| e.to_string())?;
         let mut client = Self { stream, received: Vec::new(), timeout };
-        if let Some(Secret(password)) = password {
-            match client.ask(&["AUTH", password])? {
+        let mut refused = None;
+        for Credential { user, password: Secret(password) } in credentials {
+            let answer = match user {
+                Some(user) => client.ask(&["AUTH", user, password])?,
+                None => client.ask(&["AUTH", password])?,
+            };
+            match answer {
                 // Its own password was taken away, or it never had one: then none is asked for.
                 Reply::Error(e)
-                    if e.contains("no password") || e.contains("without any password") => {}
-                Reply::Error(e) => return Err(format!("{at}: {e}")),
-                _ => {}
+                    if e.contains("no password") || e.contains("without any password") =>
+                {
+                    return Ok(client);
+                }
+                Reply::Error(e) => refused = Some(format!("{at}: {e}")),
+                _ => return Ok(client),
             }
         }
-        Ok(client)
+        refused.map_or(Ok(client), Err)
     }
 
     /// Sends a command and reads its reply.
@@ -81,10 +89,10 @@ impl Client {
 }
 
 /// Asks whoever is at an address for its node id.
-pub(crate) fn probe(at: SocketAddr, password: Option<&Secret>, timeout: Duration) -> Answer {
+pub(crate) fn probe(at: SocketAddr, credentials: &[Credential], timeout: Duration) -> Answer {
     let Ok(stream) = TcpStream::connect_timeout(&at, timeout) else { return Answer::Nobody };
     drop(stream);
-    let id = Client::connect(at, password, timeout)
+    let id = Client::connect(at, credentials, timeout)
         .and_then(|mut client| client.text(&["CLUSTER", "MYID"]))
         .map(|id| id.parse::<NodeId>());
     match id {

@@ -126,7 +126,7 @@ impl ContainerSpec {
             args: self.args.as_deref(),
             image: &self.image,
         };
-        let words = match (container.launch_with(&env), &self.config) {
+        let words = match (container.launch_in(&env, &disk::RealFiles), &self.config) {
             (Launch::Server(server), None) => server.words,
             // What stands on the command line still beats the file that the annotation names.
             (Launch::Server(server), Some(file)) => {

@@ -25,6 +25,8 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         Case { name: "condition::replica-pending".to_owned(), run: Box::new(replica_pending) },
         Case { name: "condition::mooring-away".to_owned(), run: Box::new(mooring_away) },
+        Case { name: "condition::disk-lost".to_owned(), run: Box::new(disk_lost) },
+        Case { name: "condition::all-disks-lost".to_owned(), run: Box::new(all_disks_lost) },
         Case { name: "condition::egress-denied".to_owned(), run: Box::new(egress_denied) },
     ]
 }
@@ -113,6 +115,60 @@ fn mooring_away(ground: &Ground, report: &mut Report) -> Result<()> {
         ensure!(status.gaps.open == 0, "not recovered: {}", status.last_error);
         let verified = probe.verify()?;
         ensure!(verified.lost == 0, "{} acknowledged writes lost", verified.lost);
+        Ok(())
+    })
+}
+
+/// A master comes back at once and without its disk: its replica has the data and becomes master
+/// first, so nothing is lost and the member keeps its id.
+fn disk_lost(ground: &Ground, report: &mut Report) -> Result<()> {
+    let set = Set::new(ground, "e2e-disk", Engine::Redis80, Policy::Parallel);
+    on_set(&set, |set| {
+        let probe = Probe::start(set)?;
+        must_recover(&scenario::form(set, &probe)?, "formation")?;
+        let master = set.a_master()?;
+        let before = set.topology()?;
+        let claim = format!("pvc/data-{master}");
+        // It goes when the pod has gone.
+        ground.kubectl.run(&["delete", "-n", &set.namespace, &claim, "--wait=false"])?;
+        // By force, so that nothing is handed over.
+        let lost = scenario::lose(set, &probe, Some(&master), How::Forced)?;
+        let logs = ["logs", "-n", &set.namespace, &master, "-c", "mooring-step"];
+        let log = ground.kubectl.run(&logs)?;
+        must_recover(&lost, "a master's disk lost").with_context(|| log.clone())?;
+        ensure!(log.contains("Rejoined"), "{master} has not rejoined: {log}");
+        let role = set.ask(&master, &["role"])?;
+        ensure!(role.starts_with("slave"), "{master} is {role}");
+        let gone = before.ids_gone(&set.topology()?);
+        ensure!(gone == 0, "{gone} node ids are gone");
+        let what = format!("{master} deleted by force with its disk, to writable");
+        report.seconds("disk-lost.seconds", &what, lost.seconds, Rule::Told);
+        Ok(())
+    })
+}
+
+/// All disks are lost with all pods: a cache, which forms anew.
+fn all_disks_lost(ground: &Ground, report: &mut Report) -> Result<()> {
+    let set = Set::new(ground, "e2e-disks", Engine::Valkey81, Policy::Parallel);
+    on_set(&set, |set| {
+        let probe = Probe::start(set)?;
+        must_recover(&scenario::form(set, &probe)?, "formation")?;
+        let begin = clock::now();
+        ground.kubectl.run(&["delete", "-n", &set.namespace, "pvc", "--all", "--wait=false"])?;
+        set.delete_all(How::Graceful)?.wait()?;
+        let status = probe.wait(begin, scenario::LIMIT)?;
+        ensure!(
+            status.gaps.open == 0 && status.unwritten == 0,
+            "not formed anew: {}",
+            status.last_error
+        );
+        let path = "jsonpath={.spec.plan.generation}";
+        let record = ["get", "-n", &set.namespace, "clusterrecord", "redis", "-o", path];
+        let generation = ground.kubectl.run(&record)?;
+        ensure!(generation == "2", "the plan's generation is {generation}");
+        let seconds = status.gaps.last_end.unwrap_or(begin).since(begin);
+        let what = "all pods and all disks lost, to writable";
+        report.seconds("all-disks-lost.seconds", what, seconds, Rule::Told);
         Ok(())
     })
 }

@@ -78,6 +78,7 @@ struct DiskRead {
     /// What a file proves that can not be used as it is.
     remains: Option<Remains>,
     data: bool,
+    files: bool,
     mark: Option<Mark>,
 }
 
@@ -151,14 +152,15 @@ impl Planner {
     pub fn observe(&mut self, now: Millis, fact: Fact) {
         match fact {
             Fact::Disk(seen) => {
-                let DiskSeen { nodes_conf, data, mark } = seen;
+                let DiskSeen { nodes_conf, data, files, mark } = seen;
                 let conf = match &nodes_conf {
                     Some(bytes) => NodesConf::parse(bytes).map(Some).map_err(|e| e.to_string()),
                     None => Ok(None),
                 };
                 let whole = matches!(&conf, Ok(Some(c)) if c.trust() == Trust::Whole);
                 let remains = nodes_conf.filter(|_| !whole).map(|bytes| Remains::of(&bytes));
-                self.disk = DiskState::Read(Box::new(DiskRead { conf, remains, data, mark }));
+                self.disk =
+                    DiskState::Read(Box::new(DiskRead { conf, remains, data, files, mark }));
             }
             Fact::Forced { at, result } => self.weighing.forced(now, at, result),
             Fact::Inspected { at, answer } => self.weighing.inspected(at, answer),
@@ -212,6 +214,8 @@ impl Planner {
             DiskState::Asked => return,
             DiskState::Read(disk) => disk,
         };
+        // Old files of a server that persists nothing now say nothing of what it held last.
+        let files = disk.files && config.persistence() != Persistence::Nothing;
         let (conf, data) = (disk.conf.clone(), disk.data);
         let readable = conf.clone().ok().flatten();
         self.check_twin(now, readable.as_ref(), poll);
@@ -231,7 +235,7 @@ impl Planner {
             return;
         }
         let own = Address { ip: self.own_ip(), ports: config.ports() };
-        let decision = if weigh::is_sound(&conf, data, self.view()) {
+        let decision = if weigh::is_sound(&conf, data, files, self.view()) {
             decide::decide(&Sound {
                 conf: readable,
                 own,

@@ -37,7 +37,8 @@ pub(crate) fn look(config: &ServerConfig) -> Result<DiskSeen, String> {
         .map_err(|e| format!("{} can not be read: {e}", config.nodes_conf.display()))?;
     // The server makes an empty file when it takes the lock: that is no identity.
     let nodes_conf = nodes_conf.filter(|bytes| !bytes.is_empty());
-    Ok(DiskSeen { nodes_conf, data: has_data(config), mark: read_mark(config) })
+    let (data, files) = look_for_data(config);
+    Ok(DiskSeen { nodes_conf, data, files, mark: read_mark(config) })
 }
 
 /// The birth mark beside nodes.conf. One that can not be read is none: it is written again.
@@ -181,25 +182,26 @@ fn read_bounded(path: &Path, limit: usize) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// Whether there are keys in a snapshot or commands in a log. A server that has never held
-/// anything leaves files too, which are not empty.
-fn has_data(config: &ServerConfig) -> bool {
+/// Whether there are keys in a snapshot or commands in a log, and whether there are such files at
+/// all. A server that has never held anything leaves files too, which are not empty.
+fn look_for_data(config: &ServerConfig) -> (bool, bool) {
     let snapshot = |path: &Path| match read_bounded(path, rdb::HEAD) {
-        Ok(Some(head)) => rdb::may_hold_keys(&head),
-        Ok(None) => false,
-        Err(_) => true,
+        Ok(Some(head)) => (rdb::may_hold_keys(&head), true),
+        Ok(None) => (false, false),
+        Err(_) => (true, true),
     };
     let log = |path: &Path| match fs::metadata(path) {
-        Ok(meta) => meta.len() > 0,
-        Err(e) => e.kind() != io::ErrorKind::NotFound,
+        Ok(meta) => (meta.len() > 0, true),
+        Err(e) => (e.kind() != io::ErrorKind::NotFound, e.kind() != io::ErrorKind::NotFound),
     };
-    if snapshot(&config.dir.join(&config.rdb_file)) || log(&config.dir.join(&config.aof_file)) {
-        return true;
-    }
-    let Ok(entries) = fs::read_dir(config.dir.join(&config.aof_dir)) else { return false };
-    entries.flatten().map(|e| e.path()).any(|path| match path.extension() {
+    let folder = fs::read_dir(config.dir.join(&config.aof_dir)).into_iter().flatten().flatten();
+    let parts = folder.map(|e| e.path()).map(|path| match path.extension() {
         Some(e) if e == "rdb" => snapshot(&path),
         Some(e) if e == "aof" => log(&path),
-        _ => false,
-    })
+        Some(e) if e == "manifest" => (false, true),
+        _ => (false, false),
+    });
+    let (dump, aof) = (config.dir.join(&config.rdb_file), config.dir.join(&config.aof_file));
+    let all = parts.chain([snapshot(&dump), log(&aof)]);
+    all.fold((false, false), |(data, files), (d, f)| (data || d, files || f))
 }

@@ -105,6 +105,7 @@ impl Shell {
                     cluster::planner::DiskSeen {
                         nodes_conf: Some(Vec::new()),
                         data: true,
+                        files: true,
                         mark: None,
                     }
                 });

@@ -93,8 +93,11 @@ pub enum Fact {
 pub struct DiskSeen {
     /// nodes.conf, if there is one.
     pub nodes_conf: Option<Vec<u8>>,
-    /// Whether there are data files that are not empty.
+    /// Whether there are data files that hold something.
     pub data: bool,
+    /// Whether there are data files at all: a server that held nothing, and kept that, leaves
+    /// files without keys. With them a disk is what it was, without them it was emptied.
+    pub files: bool,
     /// The birth mark beside nodes.conf.
     pub mark: Option<Mark>,
 }

@@ -144,7 +144,7 @@ fn answers(disk: DiskSeen, view: View) -> impl FnMut(&Action) -> Option<Fact> {
 }
 
 fn disk(text: &str) -> DiskSeen {
-    DiskSeen { nodes_conf: Some(text.as_bytes().to_vec()), data: true, mark: None }
+    DiskSeen { nodes_conf: Some(text.as_bytes().to_vec()), data: true, files: true, mark: None }
 }
 
 fn written(actions: &[Action]) -> NodesConf {
@@ -202,7 +202,7 @@ fn an_empty_disk_of_a_set_with_a_past_begins_nothing() {
 
 #[test]
 fn data_without_identity_are_refused() {
-    let seen = DiskSeen { nodes_conf: None, data: true, mark: None };
+    let seen = DiskSeen { nodes_conf: None, data: true, files: true, mark: None };
     let (actions, _) = drive(cluster(), answers(seen, view(&[])));
     assert!(refusal(&actions).contains("no nodes.conf"));
 }

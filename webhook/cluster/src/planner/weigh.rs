@@ -78,6 +78,7 @@ pub(super) enum Step {
 pub(super) fn is_sound(
     conf: &Result<Option<NodesConf>, String>,
     data: bool,
+    files: bool,
     view: Option<&View>,
 ) -> bool {
     match conf {
@@ -96,7 +97,7 @@ pub(super) fn is_sound(
             let Some(me) = conf.myself() else { return false };
             let owner = !me.slots.is_empty()
                 || view.is_some_and(|v| decide::inheritance(v, conf).is_some());
-            if owner { data && !is_cut_off(conf) } else { true }
+            if owner { (data || files) && !is_cut_off(conf) } else { true }
         }
     }
 }

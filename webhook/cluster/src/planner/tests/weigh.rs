@@ -319,7 +319,12 @@ fn the_heir_takes_over_by_its_file() {
         reason: String::new(),
     };
     view.successions.insert(id(0), succession);
-    world.disk = DiskSeen { nodes_conf: Some(file(3, 99).into_bytes()), data: true, mark: None };
+    world.disk = DiskSeen {
+        nodes_conf: Some(file(3, 99).into_bytes()),
+        data: true,
+        files: true,
+        mark: None,
+    };
     let (actions, _) = world.run();
     let conf = written(&actions);
     let me = conf.myself().unwrap();
@@ -335,7 +340,12 @@ fn a_master_with_an_heir_in_the_record_steps_down() {
     let succession =
         crate::protocol::Succession { heir: id(3), slots, epoch: 7, reason: String::new() };
     world.view.as_mut().unwrap().successions.insert(id(0), succession);
-    world.disk = DiskSeen { nodes_conf: Some(file(0, 99).into_bytes()), data: true, mark: None };
+    world.disk = DiskSeen {
+        nodes_conf: Some(file(0, 99).into_bytes()),
+        data: true,
+        files: true,
+        mark: None,
+    };
     let (actions, _) = world.run();
     assert_eq!(reason(&actions), "SteppedDown");
     assert_eq!(written(&actions).myself().unwrap().master, Some(id(3)));
@@ -384,7 +394,8 @@ fn a_damaged_file_is_made_again_from_what_living_members_see() {
     let mut cut = file(0, 99);
     cut.truncate(cut.find("vars").unwrap());
     for damage in ["garbage\n".to_owned(), cut] {
-        world.disk = DiskSeen { nodes_conf: Some(damage.into_bytes()), data: true, mark: None };
+        world.disk =
+            DiskSeen { nodes_conf: Some(damage.into_bytes()), data: true, files: true, mark: None };
         let (actions, _) = world.run();
         assert_eq!(reason(&actions), "Salvaged");
         let conf = written(&actions);
@@ -397,7 +408,7 @@ fn a_damaged_file_is_made_again_from_what_living_members_see() {
 #[test]
 fn a_damaged_file_is_refused_when_nobody_is_there_to_ask() {
     let mut world = World::stopped(&[]);
-    world.disk = DiskSeen { nodes_conf: Some(b"x".to_vec()), data: true, mark: None };
+    world.disk = DiskSeen { nodes_conf: Some(b"x".to_vec()), data: true, files: true, mark: None };
     let (actions, _) = world.run();
     assert!(refusal(&actions).contains("nodes.conf is damaged"), "{}", refusal(&actions));
 }
@@ -413,8 +424,12 @@ fn without_the_registry_an_empty_master_does_not_guess() {
 #[test]
 fn the_first_to_come_back_takes_no_writes_until_it_has_met_others() {
     let flags = |world: &mut World| {
-        world.disk =
-            DiskSeen { nodes_conf: Some(file(0, 99).into_bytes()), data: true, mark: None };
+        world.disk = DiskSeen {
+            nodes_conf: Some(file(0, 99).into_bytes()),
+            data: true,
+            files: true,
+            mark: None,
+        };
         let (actions, _) = world.run();
         let conf = written(&actions);
         [1, 2]
@@ -437,6 +452,7 @@ fn a_copy_of_another_sets_disk_gets_ids_of_its_own() {
     world.disk = DiskSeen {
         nodes_conf: Some(file(0, 99).into_bytes()),
         data: true,
+        files: true,
         mark: Some(mark.clone()),
     };
     let view = world.view.as_mut().unwrap();
@@ -456,7 +472,7 @@ fn a_copy_of_another_sets_disk_gets_ids_of_its_own() {
 
     // The file was renamed and the mark was not: it is not renamed twice.
     let again = conf.to_string().into_bytes();
-    world.disk = DiskSeen { nodes_conf: Some(again), data: true, mark: Some(mark) };
+    world.disk = DiskSeen { nodes_conf: Some(again), data: true, files: true, mark: Some(mark) };
     assert_eq!(written(&world.run().0).myself().unwrap().id, renamed(0));
 
     // A set that lives under ids of its own takes no copy of another's.
@@ -477,8 +493,12 @@ fn without_anybody_to_ask_the_record_completes_what_is_left_of_a_file() {
         if let Some(other) = view.earlier.get_mut(&format!("cache-{ordinal}")) {
             other.was = Some(identity(0));
         }
-        world.disk =
-            DiskSeen { nodes_conf: Some(left.as_bytes().to_vec()), data: true, mark: None };
+        world.disk = DiskSeen {
+            nodes_conf: Some(left.as_bytes().to_vec()),
+            data: true,
+            files: true,
+            mark: None,
+        };
         world.run().0
     };
     // Three of six lines: the own one is whole.
@@ -497,4 +517,14 @@ fn without_anybody_to_ask_the_record_completes_what_is_left_of_a_file() {
     assert_eq!(conf.myself().map(|me| (me.id, me.master)), Some((id(3), Some(id(0)))));
     let actions = run(0, &zeroes);
     assert!(refusal(&actions).contains("nodes.conf is damaged"), "{}", refusal(&actions));
+}
+
+#[test]
+fn a_server_that_kept_an_empty_data_set_starts_at_once() {
+    let mut world = World::stopped(&[]).emptied();
+    world.member(3, full_disk(3));
+    world.disk.files = true;
+    let (actions, _) = world.run();
+    assert_eq!(reason(&actions), "Repaired");
+    assert!(world.view.unwrap().successions.is_empty());
 }

@@ -37,7 +37,7 @@ fuzz:                  ## ten minutes for each parser of what comes from outside
 fuzz-smoke:
 	fuzz/run smoke
 
-bench:                 ## out/core.json: time and memory of the core
+bench: binaries        ## out/core.json: time, memory and size of the core
 	$(CARGO) run --quiet --release --package mooring-bench
 
 binaries: setup        ## static mooring and step

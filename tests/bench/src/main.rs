@@ -71,6 +71,7 @@ fn measure() -> Result<bool, String> {
             rule: Rule::Exactly(f64::from(NODES)),
         });
     }
+    rows.extend(size_of_step());
     rows.push(Row {
         id: "repair.0.peak_kib".to_owned(),
         what: "memory of a process that repairs nothing".to_owned(),
@@ -180,6 +181,20 @@ fn peak(text: &str, what: &str) -> Result<f64, String> {
     let told = String::from_utf8_lossy(&output.stdout);
     told.trim().parse().map_err(|_| {
         format!("the process that is measured: {}", String::from_utf8_lossy(&output.stderr))
+    })
+}
+
+/// The size of the static binary that every pod gets, where it has been built.
+fn size_of_step() -> Option<Row> {
+    let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
+    let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let size = Path::new(&target).join(triple).join("step/step").metadata().ok()?.len();
+    Some(Row {
+        id: "step.kib".to_owned(),
+        what: "the step, a static binary".to_owned(),
+        value: (size as f64 / 1024.0).round(),
+        unit: "KiB",
+        rule: Rule::Told,
     })
 }
 

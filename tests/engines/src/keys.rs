@@ -1,0 +1,182 @@
+//! One key in every slot: written before a case, looked for after it.
+//!
+//! Guarantees: every slot has its key, and what is counted as there was read with its own value.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use cluster::resp::{self, Reply};
+
+use crate::client::Client;
+
+/// How many slots a cluster has.
+pub(crate) const SLOTS: usize = 16_384;
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A tag for every slot.
+pub(crate) struct Keys {
+    tags: Vec<String>,
+}
+
+/// Who serves which slot, by the servers' own answers.
+pub(crate) type Owners = BTreeMap<SocketAddr, Vec<usize>>;
+
+// === impl Keys ===
+
+impl Keys {
+    /// Finds the shortest tags.
+    pub(crate) fn find() -> Self {
+        let mut tags = vec![String::new(); SLOTS];
+        let (mut missing, mut n) = (SLOTS, 0u32);
+        while missing > 0 {
+            let tag = n.to_string();
+            n += 1;
+            if let Some(place) = tags.get_mut(slot_of(tag.as_bytes()))
+                && place.is_empty()
+            {
+                *place = tag;
+                missing -= 1;
+            }
+        }
+        Self { tags }
+    }
+
+    fn key(&self, slot: usize, name: &str) -> String {
+        format!("{{{}}}{name}", self.tags.get(slot).map_or("", String::as_str))
+    }
+
+    /// Writes the key `name` of every slot, wherever the servers say it belongs: who took it, or
+    /// why not.
+    pub(crate) fn write(
+        &self,
+        nodes: &[SocketAddr],
+        name: &str,
+        value: &str,
+    ) -> Result<Owners, String> {
+        let set = |slot| {
+            let value = format!("{value}-{slot}");
+            resp::command(&[b"SET", self.key(slot, name).as_bytes(), value.as_bytes()])
+        };
+        let mut left: Vec<usize> = (0..SLOTS).collect();
+        let mut owners = Owners::new();
+        let mut why = "nobody answers".to_owned();
+        for node in nodes {
+            if left.is_empty() {
+                break;
+            }
+            let Ok(mut client) = Client::connect(*node, PATIENCE) else { continue };
+            // Whoever refuses one slot of a thousand refuses them all; asked by a sample first.
+            let sample: Vec<usize> = left.iter().copied().step_by(512).collect();
+            let answers = client.exchange(&all(&sample, set), sample.len())?;
+            if let Some(error) = answers.iter().find_map(down) {
+                why = format!("{node} says {error}");
+            }
+            if answers.iter().all(|a| matches!(a, Reply::Error(_))) {
+                continue;
+            }
+            let answers = client.exchange(&all(&left, set), left.len())?;
+            if let Some(error) = answers.iter().find_map(down) {
+                why = format!("{node} says {error}");
+            }
+            let taken: Vec<bool> = answers.iter().map(|a| !matches!(a, Reply::Error(_))).collect();
+            let split = |want: bool| {
+                let marked = left.iter().zip(&taken).filter(move |(_, t)| **t == want);
+                marked.map(|(slot, _)| *slot).collect::<Vec<_>>()
+            };
+            owners.insert(*node, split(true));
+            left = split(false);
+        }
+        match left.first() {
+            None => Ok(owners),
+            Some(first) => {
+                Err(format!("{} slots are taken by nobody, {first} first: {why}", left.len()))
+            }
+        }
+    }
+
+    /// Waits until the key `name` of every slot has been written; since when, as measured at the
+    /// end of the round that wrote them all.
+    pub(crate) fn write_all(
+        &self,
+        nodes: &[SocketAddr],
+        name: &str,
+        value: &str,
+        patience: Duration,
+    ) -> Result<(Owners, Instant), String> {
+        let began = Instant::now();
+        loop {
+            match self.write(nodes, name, value) {
+                Ok(owners) => return Ok((owners, Instant::now())),
+                Err(why) if began.elapsed() > patience => {
+                    return Err(format!("not all slots are writable after {patience:?}: {why}"));
+                }
+                Err(_) => std::thread::sleep(Duration::from_millis(10)),
+            }
+        }
+    }
+
+    /// How many of the keys `name` are not there with their value, and the first such.
+    pub(crate) fn missing(
+        &self,
+        owners: &Owners,
+        name: &str,
+        value: &str,
+    ) -> Result<(usize, Option<String>), String> {
+        let get = |slot| resp::command(&[b"GET", self.key(slot, name).as_bytes()]);
+        let (mut lost, mut first) = (SLOTS, None);
+        for (node, slots) in owners {
+            let mut client = Client::connect(*node, PATIENCE)?;
+            let answers = client.exchange(&all(slots, get), slots.len())?;
+            for (slot, answer) in slots.iter().zip(answers) {
+                if answer.text() == Some(format!("{value}-{slot}")) {
+                    lost -= 1;
+                } else if first.is_none() {
+                    first = Some(format!("slot {slot} at {node}: {answer:?}"));
+                }
+            }
+        }
+        Ok((lost, first))
+    }
+}
+
+fn all(slots: &[usize], command: impl Fn(usize) -> Vec<u8>) -> Vec<u8> {
+    slots.iter().flat_map(|slot| command(*slot)).collect()
+}
+
+/// An error other than that somebody else has the slot.
+fn down(reply: &Reply) -> Option<&str> {
+    match reply {
+        Reply::Error(e) if !e.starts_with("MOVED") => Some(e),
+        _ => None,
+    }
+}
+
+/// CRC16 (XMODEM) of the key, or of its tag.
+fn slot_of(tag: &[u8]) -> usize {
+    let crc = tag.iter().fold(0u16, |crc, byte| {
+        (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc, _| {
+            if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 }
+        })
+    });
+    usize::from(crc) % SLOTS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_the_engines() {
+        assert_eq!(slot_of(b"123456789"), 0x31c3 % SLOTS);
+        assert_eq!(slot_of(b"foo"), 12_182);
+    }
+
+    #[test]
+    fn every_slot_has_a_tag_of_its_own() {
+        let keys = Keys::find();
+        for (slot, tag) in keys.tags.iter().enumerate() {
+            assert_eq!(slot_of(tag.as_bytes()), slot, "{tag}");
+        }
+    }
+}

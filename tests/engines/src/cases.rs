@@ -1,6 +1,8 @@
 //! What is done to a set, and what has to come of it.
 
 use std::fs;
+use std::thread;
+use std::time::Duration;
 
 use crate::disk;
 use crate::member::Outcome;
@@ -39,6 +41,10 @@ const DAMAGES: [Damage; 8] = [
     ("no line of its own", |b| without(b, "myself")),
     ("an empty file", |_| Vec::new()),
 ];
+
+/// When a step that has refused is started again; the kubelet's first pauses are longer.
+const RETRIES: [Duration; 3] =
+    [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 
 // === impl Case ===
 
@@ -127,26 +133,30 @@ fn damaged_once(
     let mut outcomes = if outage { set.start_all()? } else { vec![set.start_one(victim)?] };
     let at = if outage { victim } else { 0 };
     let outcome = outcomes.get_mut(at).ok_or("the member has no outcome")?;
-    let mut said = said(outcome);
-    if let Some(why) = &outcome.refused {
-        println!("      refused: {why}");
-        said.push_str("Refused, then its file from before");
+    let mut said = String::new();
+    for pause in RETRIES {
+        let Some(why) = &outcome.refused else { break };
+        if said.is_empty() {
+            said = format!("Refused ({why}), then ");
+        }
+        thread::sleep(pause);
+        *outcome = set.start_again(victim)?;
+    }
+    if outcome.refused.is_some() {
+        said.push_str("its file from before: ");
         // What a person would do: put the file back.
         write(&before)?;
-        *outcome = set.start_one(victim)?;
-    } else if said.is_empty() {
-        return Err("the server was started and nothing was said of the damage".to_owned());
+        *outcome = set.start_again(victim)?;
+    }
+    match outcome.reports.last() {
+        Some((reason, message)) => said.push_str(&format!("{reason} ({message})")),
+        None => return Err("the server was started and nothing was said of the damage".to_owned()),
     }
     nobody_refuses(&outcomes)?;
     let mut measured = set.measure(&outcomes, Some(&name))?;
     // Whoever was down may have been a replica then and serve now.
     measured.lost = measured.lost.max(set.lost(&name)?);
     Ok((said, measured))
-}
-
-fn said(outcome: &Outcome) -> String {
-    let reasons = outcome.reports.iter().map(|(reason, _)| reason.as_str());
-    reasons.filter(|reason| *reason != "Refused").collect::<Vec<_>>().join(", ")
 }
 
 fn nobody_refuses(outcomes: &[Outcome]) -> Result<(), String> {

@@ -12,6 +12,8 @@ use crate::client::Client;
 
 /// How many slots a cluster has.
 pub(crate) const SLOTS: usize = 16_384;
+/// Every which slot is tried first.
+const STEP: usize = 256;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A tag for every slot.
@@ -46,53 +48,87 @@ impl Keys {
         format!("{{{}}}{name}", self.tags.get(slot).map_or("", String::as_str))
     }
 
-    /// Writes the key `name` of every slot, wherever the servers say it belongs: who took it, or
-    /// why not.
+    /// Writes the key `name` of every slot: who took it, or why not. Once every 256th slot has its
+    /// owner the others are first tried there.
     pub(crate) fn write(
         &self,
         nodes: &[SocketAddr],
         name: &str,
         value: &str,
     ) -> Result<Owners, String> {
-        let set = |slot| {
-            let value = format!("{value}-{slot}");
-            resp::command(&[b"SET", self.key(slot, name).as_bytes(), value.as_bytes()])
-        };
-        let mut left: Vec<usize> = (0..SLOTS).collect();
+        let sample: Vec<usize> = (0..SLOTS).step_by(STEP).collect();
+        let sampled = self.offer(nodes, &sample, name, value)?;
+        let by_sample: BTreeMap<usize, SocketAddr> = sampled
+            .iter()
+            .flat_map(|(node, slots)| slots.iter().map(|slot| (*slot, *node)))
+            .collect();
         let mut owners = Owners::new();
-        let mut why = "nobody answers".to_owned();
+        let mut left = Vec::new();
+        let mut likely = Owners::new();
+        for slot in 0..SLOTS {
+            if let Some((_, node)) = by_sample.range(..=slot).next_back() {
+                likely.entry(*node).or_default().push(slot);
+            }
+        }
+        for (node, slots) in likely {
+            let taken = self.offer_to(node, &slots, name, value)?;
+            left.extend(slots.iter().copied().filter(|slot| taken.binary_search(slot).is_err()));
+            owners.insert(node, taken);
+        }
+        for (node, slots) in self.offer(nodes, &left, name, value)? {
+            owners.entry(node).or_default().extend(slots);
+        }
+        Ok(owners)
+    }
+
+    /// Writes these slots' keys wherever they are taken.
+    fn offer(
+        &self,
+        nodes: &[SocketAddr],
+        slots: &[usize],
+        name: &str,
+        value: &str,
+    ) -> Result<Owners, String> {
+        let mut left = slots.to_vec();
+        let mut owners = Owners::new();
         for node in nodes {
             if left.is_empty() {
                 break;
             }
-            let Ok(mut client) = Client::connect(*node, PATIENCE) else { continue };
-            // Whoever refuses one slot of a thousand refuses them all; asked by a sample first.
-            let sample: Vec<usize> = left.iter().copied().step_by(512).collect();
-            let answers = client.exchange(&all(&sample, set), sample.len())?;
-            if let Some(error) = answers.iter().find_map(down) {
-                why = format!("{node} says {error}");
-            }
-            if answers.iter().all(|a| matches!(a, Reply::Error(_))) {
-                continue;
-            }
-            let answers = client.exchange(&all(&left, set), left.len())?;
-            if let Some(error) = answers.iter().find_map(down) {
-                why = format!("{node} says {error}");
-            }
-            let taken: Vec<bool> = answers.iter().map(|a| !matches!(a, Reply::Error(_))).collect();
-            let split = |want: bool| {
-                let marked = left.iter().zip(&taken).filter(move |(_, t)| **t == want);
-                marked.map(|(slot, _)| *slot).collect::<Vec<_>>()
-            };
-            owners.insert(*node, split(true));
-            left = split(false);
+            let taken = self.offer_to(*node, &left, name, value)?;
+            left.retain(|slot| taken.binary_search(slot).is_err());
+            owners.insert(*node, taken);
         }
         match left.first() {
             None => Ok(owners),
-            Some(first) => {
-                Err(format!("{} slots are taken by nobody, {first} first: {why}", left.len()))
+            Some(first) => Err(format!("nobody takes {} slots, {first} first", left.len())),
+        }
+    }
+
+    /// Writes these slots' keys at one node: those that it took. That somebody else has a slot is
+    /// no error, anything else is.
+    fn offer_to(
+        &self,
+        node: SocketAddr,
+        slots: &[usize],
+        name: &str,
+        value: &str,
+    ) -> Result<Vec<usize>, String> {
+        let set = |slot| {
+            let value = format!("{value}-{slot}");
+            resp::command(&[b"SET", self.key(slot, name).as_bytes(), value.as_bytes()])
+        };
+        let mut client = Client::connect(node, PATIENCE)?;
+        let answers = client.exchange(&all(slots, set), slots.len())?;
+        let mut taken = Vec::new();
+        for (slot, answer) in slots.iter().zip(answers) {
+            match answer {
+                Reply::Error(e) if e.starts_with("MOVED") => {}
+                Reply::Error(e) => return Err(format!("{node} says {e}")),
+                _ => taken.push(*slot),
             }
         }
+        Ok(taken)
     }
 
     /// Waits until the key `name` of every slot has been written; since when, as measured at the
@@ -111,7 +147,7 @@ impl Keys {
                 Err(why) if began.elapsed() > patience => {
                     return Err(format!("not all slots are writable after {patience:?}: {why}"));
                 }
-                Err(_) => std::thread::sleep(Duration::from_millis(10)),
+                Err(_) => std::thread::sleep(Duration::from_millis(20)),
             }
         }
     }
@@ -142,14 +178,6 @@ impl Keys {
 
 fn all(slots: &[usize], command: impl Fn(usize) -> Vec<u8>) -> Vec<u8> {
     slots.iter().flat_map(|slot| command(*slot)).collect()
-}
-
-/// An error other than that somebody else has the slot.
-fn down(reply: &Reply) -> Option<&str> {
-    match reply {
-        Reply::Error(e) if !e.starts_with("MOVED") => Some(e),
-        _ => None,
-    }
 }
 
 /// CRC16 (XMODEM) of the key, or of its tag.

@@ -109,8 +109,14 @@ impl Set {
 
     /// A pod for one member.
     pub(crate) fn start_one(&mut self, n: usize) -> Result<Outcome, String> {
-        let member = self.members.get_mut(n).ok_or("there is no such member")?;
+        let member = self.members.get(n).ok_or("there is no such member")?;
         self.common.registry.pod_made(&member.pod, member.address().ip());
+        self.start_again(n)
+    }
+
+    /// The step of a pod that is there already, again.
+    pub(crate) fn start_again(&mut self, n: usize) -> Result<Outcome, String> {
+        let member = self.members.get_mut(n).ok_or("there is no such member")?;
         member.start(&self.common)
     }
 

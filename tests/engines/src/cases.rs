@@ -31,14 +31,18 @@ pub(crate) const CASES: [Case; 5] =
 type Damage = (&'static str, fn(&[u8]) -> Vec<u8>);
 
 /// Those that are done. None leaves a file that still says everything.
-const DAMAGES: [Damage; 8] = [
+const DAMAGES: [Damage; 10] = [
     ("cut in half", |b| b.get(..b.len() / 2).unwrap_or_default().to_vec()),
     ("cut within the first line", |b| b.get(..60).unwrap_or_default().to_vec()),
-    ("the last line without its end", |b| b.get(..b.len() - 12).unwrap_or_default().to_vec()),
+    ("the last line without its end", |b| {
+        b.get(..b.len().saturating_sub(12)).unwrap_or_default().to_vec()
+    }),
     ("zero bytes from the middle on", |b| zeroed(b, b.len() / 2, b.len())),
     ("zero bytes throughout", |b| zeroed(b, 0, b.len())),
     ("a hole of zero bytes", |b| zeroed(b, b.len() / 4, b.len() / 4 + 100)),
     ("no line of its own", |b| without(b, "myself")),
+    ("noise in the middle", |b| noisy(b, b.len() / 2, b.len() / 2 + 150)),
+    ("the first line without its head", |b| b.get(30..).unwrap_or_default().to_vec()),
     ("an empty file", |_| Vec::new()),
 ];
 
@@ -178,6 +182,13 @@ fn all_are(outcomes: &[Outcome], reason: &str) -> Result<(), String> {
 fn zeroed(bytes: &[u8], from: usize, to: usize) -> Vec<u8> {
     let zero = |(n, byte): (usize, &u8)| if (from..to).contains(&n) { 0 } else { *byte };
     bytes.iter().enumerate().map(zero).collect()
+}
+
+/// The same bytes with their highest bit set: text no more.
+fn noisy(bytes: &[u8], from: usize, to: usize) -> Vec<u8> {
+    let noise =
+        |(n, byte): (usize, &u8)| if (from..to).contains(&n) { *byte | 0x80 } else { *byte };
+    bytes.iter().enumerate().map(noise).collect()
 }
 
 fn without(bytes: &[u8], word: &str) -> Vec<u8> {

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cluster::id::{NodeId, Ordinal};
 use cluster::plan::Plan;
@@ -27,7 +27,7 @@ pub(crate) struct Registry {
 
 struct State {
     plan: Plan,
-    parallel: Order,
+    order: Order,
     members: BTreeMap<String, Member>,
     pods: BTreeMap<String, Pod>,
     successions: BTreeMap<NodeId, Succession>,
@@ -51,7 +51,7 @@ impl Registry {
         let replicas = plan.pods();
         let state = State {
             plan,
-            parallel: order,
+            order,
             members: BTreeMap::new(),
             pods: BTreeMap::new(),
             successions: BTreeMap::new(),
@@ -62,7 +62,7 @@ impl Registry {
 
     /// How the pods come from now on.
     pub(crate) fn set_order(&self, order: Order) {
-        self.lock().parallel = order;
+        self.lock().order = order;
     }
 
     /// A pod is gone.
@@ -180,7 +180,7 @@ impl Registry {
             pod: pod.to_owned(),
             ordinal,
             replicas: self.replicas,
-            parallel: state.parallel == Order::Parallel,
+            parallel: state.order == Order::Parallel,
             past,
             plan: state.plan.clone(),
             // Everything here ends by SIGKILL, which the real one does not see.
@@ -221,9 +221,12 @@ impl State {
     }
 }
 
-/// This moment as RFC 3339 in UTC with microseconds.
 fn now() -> String {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    rfc3339(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+/// A moment since 1970 as RFC 3339 in UTC with microseconds.
+fn rfc3339(since: Duration) -> String {
     let (seconds, micros) = (since.as_secs(), since.subsec_micros());
     // Days to a date, with years that begin in March.
     let days = seconds / 86_400 + 719_468;
@@ -238,4 +241,22 @@ fn now() -> String {
     };
     let (h, m, s) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
     format!("{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}.{micros:06}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments() {
+        // As `date -u -d @SECONDS` says it.
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00.000007Z"),
+            (951_782_400, "2000-02-29T00:00:00.000007Z"),
+            (1_735_689_599, "2024-12-31T23:59:59.000007Z"),
+            (1_772_323_200, "2026-03-01T00:00:00.000007Z"),
+        ] {
+            assert_eq!(rfc3339(Duration::new(seconds, 7_000)), text);
+        }
+    }
 }

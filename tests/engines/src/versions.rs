@@ -35,15 +35,15 @@ impl Version {
     /// What starts its server.
     pub(crate) fn program(&self) -> Result<PathBuf, String> {
         let program = cache().join(self.name).join("run");
-        match program.is_file() {
-            true => Ok(program),
-            false => Err(format!(
+        // Whole, since the servers run in folders of their own.
+        std::path::absolute(&program).ok().filter(|p| p.is_file()).ok_or_else(|| {
+            format!(
                 "{} is not there ({}): run tests/engines/fetch {}",
                 self.name,
                 program.display(),
                 self.name
-            )),
-        }
+            )
+        })
     }
 
     /// What its files have to be.

@@ -107,7 +107,7 @@ impl Case {
 /// Each damage once: by turns to a master and to a replica, and by turns in an outage of all and
 /// while the others run. The slowest of the starts, and all keys that were lost.
 fn damaged(set: &mut Set) -> Result<Measured, String> {
-    let mut all = Measured { seconds: 0.0, lost: 0 };
+    let mut all = Measured { seconds: 0.0, lost: 0, whole: 0.0, unknown: 0, told: 0 };
     for (n, (what, damage)) in DAMAGES.iter().enumerate() {
         let (victim, outage) = (n % set.members.len(), n % 2 == 0);
         let once = damaged_once(set, victim, outage, *damage);
@@ -115,7 +115,10 @@ fn damaged(set: &mut Set) -> Result<Measured, String> {
         let scene = if outage { "outage" } else { "alone" };
         println!("      {what}, member {victim}, {scene}: {said}, {:.2} s", measured.seconds);
         all.seconds = all.seconds.max(measured.seconds);
+        all.whole = all.whole.max(measured.whole);
         all.lost += measured.lost;
+        all.unknown += measured.unknown;
+        all.told += measured.told;
     }
     Ok(all)
 }

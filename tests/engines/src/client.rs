@@ -132,3 +132,26 @@ pub(crate) fn force(at: SocketAddr, id: NodeId, how: How) -> Result<(), String> 
     };
     server.text(&["CLUSTER", "FAILOVER", word]).map(|_| ())
 }
+
+/// What the hook of a pod does for a replica whose link is down although it knows where its
+/// master is: Redis goes on dialling the address that its file said, none included, where the new
+/// one came by gossip. Naming the same master again makes it look. Whether that was needed.
+pub(crate) fn follow_master(at: SocketAddr) -> Result<bool, String> {
+    let mut server = Client::connect(at, Duration::from_secs(1))?;
+    let said = server.info("replication")?;
+    let is = |name: &str, value: &str| said.get(name).is_some_and(|v| v == value);
+    if !is("role", "slave") || is("master_link_status", "up") {
+        return Ok(false);
+    }
+    let nodes = server.text(&["CLUSTER", "NODES"])?;
+    let nodes = NodesConf::parse(nodes.as_bytes()).map_err(|e| e.to_string())?;
+    let Some(master) = nodes.myself().and_then(|me| nodes.node(me.master?)) else {
+        return Ok(false);
+    };
+    let Some(known) = master.endpoint.address().and_then(|a| a.client()) else { return Ok(false) };
+    if is("master_host", &known.ip().to_string()) {
+        return Ok(false);
+    }
+    server.text(&["CLUSTER", "REPLICATE", master.id.as_str()])?;
+    Ok(true)
+}

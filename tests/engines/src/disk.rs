@@ -65,6 +65,14 @@ pub(crate) fn check_round_trip(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
+/// Of how many nodes the file does not say the address.
+pub(crate) fn unknown(path: &Path) -> Result<usize, String> {
+    let Some(bytes) = read(path)?.filter(|bytes| !bytes.is_empty()) else { return Ok(0) };
+    let conf =
+        NodesConf::parse(&bytes).map_err(|e| format!("{} does not parse: {e}", path.display()))?;
+    Ok(conf.nodes().filter(|node| node.endpoint.address().is_none()).count())
+}
+
 /// A file's bytes, if it is there.
 pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, String> {
     match fs::read(path) {

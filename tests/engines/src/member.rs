@@ -56,6 +56,8 @@ pub(crate) struct Common {
 pub(crate) struct Outcome {
     /// What it reported, each with its reason and sentence.
     pub(crate) reports: Vec<(String, String)>,
+    /// Of how many peers the file did not say the address when the server was started.
+    pub(crate) unknown: usize,
     /// Why the server was not started.
     pub(crate) refused: Option<String>,
     /// When the server was started.
@@ -135,9 +137,12 @@ impl Member {
             hold_back: HoldBack::Forbidden,
         })?;
         let later = match end {
-            End::Refuse(why) => return Ok(Outcome { reports, refused: Some(why), started: None }),
+            End::Refuse(why) => {
+                return Ok(Outcome { reports, unknown: 0, refused: Some(why), started: None });
+            }
             End::Start(later) => later,
         };
+        let unknown = disk::unknown(&step.config.nodes_conf)?;
         let log = File::options().create(true).append(true).open(self.dir.join("server.log"));
         let log = log.map_err(|e| format!("the server's log can not be written: {e}"))?;
         let again = log.try_clone().map_err(|e| e.to_string())?;
@@ -155,7 +160,7 @@ impl Member {
             common.registry.report(&self.pod, &report);
             reports.push((report.reason, report.message));
         }
-        Ok(Outcome { reports, refused: None, started: Some(started) })
+        Ok(Outcome { reports, unknown, refused: None, started: Some(started) })
     }
 
     /// Waits until its server answers, or has died.

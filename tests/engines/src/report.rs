@@ -38,15 +38,19 @@ impl Line {
         let (version, case) = (self.version, self.case.name());
         let verdict = if self.passed() { "ok  " } else { "FAIL" };
         match &self.result {
-            Ok(Measured { seconds, lost }) => {
+            Ok(Measured { seconds, lost, whole, unknown, told }) => {
                 let late = if *seconds > BOUND_SECONDS { "  (late)" } else { "" };
-                format!("{verdict} {version:<13} {case:<16} {seconds:>6.2} s {lost:>6} lost{late}")
+                format!(
+                    "{verdict} {version:<13} {case:<16} {seconds:>6.2} s {lost:>6} lost, whole \
+                     after {whole:>5.2} s, {unknown:>2} addresses unknown at the start, {told} told \
+                     to follow{late}"
+                )
             }
             Err(why) => format!("{verdict} {version:<13} {case:<16} {why}"),
         }
     }
 
-    fn rows(&self) -> [Value; 2] {
+    fn rows(&self) -> [Value; 3] {
         let id = |what: &str| format!("{}.{}.{what}", self.version, self.case.name());
         let measured = self.result.as_ref().ok();
         let why = self.result.as_ref().err().map(|why| format!(": {why}")).unwrap_or_default();
@@ -59,6 +63,14 @@ impl Line {
                 "unit": "s",
                 "bound": BOUND_SECONDS,
                 "holds": seconds.is_some_and(|s| s <= BOUND_SECONDS),
+            }),
+            json!({
+                "id": id("whole"),
+                "what": "from the last server's start until everybody sees a whole cluster",
+                "value": measured.map(|m| (m.whole * 1000.0).round() / 1000.0),
+                "unit": "s",
+                "bound": null,
+                "holds": self.result.is_ok(),
             }),
             json!({
                 "id": id("lost"),

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use cluster::nodes::{Flag, NodesConf};
 use cluster::plan::Plan;
 
-use crate::client::Client;
+use crate::client::{self, Client};
 use crate::disk;
 use crate::keys::{Keys, Owners};
 use crate::member::{Common, Member, Outcome};
@@ -23,6 +23,8 @@ use crate::versions::Version;
 pub(crate) const MEMBERS: u8 = 6;
 /// By when all slots have to be writable, and everybody has to be there again.
 const PATIENCE: Duration = Duration::from_secs(40);
+/// How often the hooks look after their servers.
+const HOOKS: Duration = Duration::from_secs(2);
 
 /// The set.
 pub(crate) struct Set {
@@ -41,6 +43,13 @@ pub(crate) struct Measured {
     pub(crate) seconds: f64,
     /// Keys that were written before and are not there.
     pub(crate) lost: usize,
+    /// From the last server's start until everybody saw a whole cluster and all replicas had
+    /// their masters.
+    pub(crate) whole: f64,
+    /// Addresses of peers that the files did not say at the start, of all members together.
+    pub(crate) unknown: usize,
+    /// Replicas that had to be told to look for their master.
+    pub(crate) told: usize,
 }
 
 // === impl Set ===
@@ -169,8 +178,10 @@ impl Set {
             println!("      lost: {first}");
         }
         let seconds = until.saturating_duration_since(last).as_secs_f64();
-        self.wait_until_whole()?;
-        Ok(Measured { seconds, lost })
+        let told = self.wait_until_whole()?;
+        let whole = last.elapsed().as_secs_f64();
+        let unknown = outcomes.iter().map(|o| o.unknown).sum();
+        Ok(Measured { seconds, lost, whole, unknown, told })
     }
 
     /// How many keys of `name` are gone.
@@ -189,13 +200,23 @@ impl Set {
         }
     }
 
-    /// Waits until every member knows six healthy nodes and every replica has its master.
-    pub(crate) fn wait_until_whole(&mut self) -> Result<(), String> {
+    /// Waits until every member knows six healthy nodes and every replica has its master, and
+    /// does meanwhile what the pods' hooks do: how often that was needed.
+    pub(crate) fn wait_until_whole(&mut self) -> Result<usize, String> {
         let began = Instant::now();
+        let (mut told, mut hooks) = (0, began);
         loop {
-            let Err(why) = self.addresses().into_iter().try_for_each(whole) else { return Ok(()) };
+            let addresses = self.addresses();
+            let Err(why) = addresses.iter().try_for_each(|at| whole(*at)) else { return Ok(told) };
             if began.elapsed() > PATIENCE {
                 return Err(self.with_the_dead(&format!("the cluster does not heal: {why}")));
+            }
+            if hooks.elapsed() > HOOKS {
+                hooks = Instant::now();
+                for at in addresses {
+                    // A server that is dead or loads is found by the others' view of it.
+                    told += usize::from(client::follow_master(at).unwrap_or_default());
+                }
             }
             thread::sleep(Duration::from_millis(50));
         }

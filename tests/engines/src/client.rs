@@ -1,0 +1,157 @@
+//! A client for one server, blocking, with a deadline for every answer.
+
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use cluster::id::NodeId;
+use cluster::nodes::NodesConf;
+use cluster::planner::{Answer, How, Inspected, Inspection, Link};
+use cluster::resp::{self, Reply};
+
+/// A connection to a server.
+pub(crate) struct Client {
+    stream: TcpStream,
+    received: Vec<u8>,
+    timeout: Duration,
+}
+
+// === impl Client ===
+
+impl Client {
+    /// Connects; this and every answer later may take `timeout`.
+    pub(crate) fn connect(at: SocketAddr, timeout: Duration) -> Result<Self, String> {
+        let stream = TcpStream::connect_timeout(&at, timeout).map_err(|e| format!("{at}: {e}"))?;
+        stream.set_nodelay(true).map_err(|e| e.to_string())?;
+        stream.set_write_timeout(Some(timeout)).map_err(|e| e.to_string())?;
+        Ok(Self { stream, received: Vec::new(), timeout })
+    }
+
+    /// Sends a command and reads its reply.
+    pub(crate) fn ask(&mut self, words: &[&str]) -> Result<Reply, String> {
+        let words: Vec<&[u8]> = words.iter().map(|w| w.as_bytes()).collect();
+        self.exchange(&resp::command(&words), 1)?.pop().ok_or_else(|| "no reply".to_owned())
+    }
+
+    /// Sends a command whose reply is text.
+    pub(crate) fn text(&mut self, words: &[&str]) -> Result<String, String> {
+        match self.ask(words)? {
+            Reply::Error(e) => Err(e),
+            reply => reply.text().ok_or_else(|| "the reply is no text".to_owned()),
+        }
+    }
+
+    /// Sends many commands at once, encoded already, and reads as many replies.
+    pub(crate) fn exchange(&mut self, commands: &[u8], count: usize) -> Result<Vec<Reply>, String> {
+        let deadline = Instant::now() + self.timeout;
+        self.stream.write_all(commands).map_err(|e| e.to_string())?;
+        let mut replies = Vec::with_capacity(count);
+        let mut used = 0;
+        loop {
+            while replies.len() < count {
+                let rest = self.received.get(used..).unwrap_or_default();
+                let Some((reply, n)) = resp::decode(rest).map_err(|e| e.to_string())? else {
+                    break;
+                };
+                replies.push(reply);
+                used += n;
+            }
+            if replies.len() == count {
+                self.received.drain(..used);
+                return Ok(replies);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err("no reply in time".to_owned());
+            }
+            self.stream.set_read_timeout(Some(left)).map_err(|e| e.to_string())?;
+            let mut chunk = [0; 64 << 10];
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return Err("the connection was closed".to_owned()),
+                Ok(n) => self.received.extend_from_slice(chunk.get(..n).unwrap_or_default()),
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return Err(e.to_string()),
+            }
+        }
+    }
+
+    /// What the server says of itself and its cluster.
+    fn inspection(&mut self) -> Result<Inspection, String> {
+        let nodes = self.text(&["CLUSTER", "NODES"])?;
+        let nodes = NodesConf::parse(nodes.as_bytes()).map_err(|e| e.to_string())?;
+        let said = self.info("replication")?;
+        let replica = said.get("role").is_some_and(|role| role == "slave");
+        let offset = if replica { "slave_repl_offset" } else { "master_repl_offset" };
+        let offset = said.get(offset).and_then(|v| v.parse().ok()).unwrap_or(0);
+        let keys = match self.ask(&["DBSIZE"])? {
+            Reply::Integer(n) => n > 0,
+            other => return Err(format!("DBSIZE says {other:?}")),
+        };
+        let up = said.get("master_link_status").is_some_and(|link| link == "up");
+        let link = replica.then_some(if up { Link::Up } else { Link::Down });
+        Ok(Inspection { nodes, offset, link, keys })
+    }
+
+    /// A section of INFO.
+    pub(crate) fn info(&mut self, section: &str) -> Result<BTreeMap<String, String>, String> {
+        let text = self.text(&["INFO", section])?;
+        let pairs = text.lines().filter_map(|line| line.trim().split_once(':'));
+        Ok(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+    }
+}
+
+/// Asks whoever is at an address for its node id.
+pub(crate) fn probe(at: SocketAddr, timeout: Duration) -> Answer {
+    let Ok(mut client) = Client::connect(at, timeout) else { return Answer::Nobody };
+    match client.text(&["CLUSTER", "MYID"]).map(|id| id.parse::<NodeId>()) {
+        Ok(Ok(id)) => Answer::Node(id),
+        _ => Answer::Unclear,
+    }
+}
+
+/// Asks whoever is at an address what it knows.
+pub(crate) fn inspect(at: SocketAddr, timeout: Duration) -> Inspected {
+    let Ok(mut client) = Client::connect(at, timeout) else { return Inspected::Nobody };
+    match client.inspection() {
+        Ok(inspection) => Inspected::Node(Box::new(inspection)),
+        Err(_) => Inspected::Unclear,
+    }
+}
+
+/// Makes the replica at an address a master, if it is who it has to be.
+pub(crate) fn force(at: SocketAddr, id: NodeId, how: How) -> Result<(), String> {
+    let mut server = Client::connect(at, Duration::from_secs(1))?;
+    let named = server.text(&["CLUSTER", "MYID"])?;
+    if named != id.as_str() {
+        return Err(format!("the server at {at} is {named} and not {id}"));
+    }
+    let word = match how {
+        How::Vote => "FORCE",
+        How::Record => "TAKEOVER",
+    };
+    server.text(&["CLUSTER", "FAILOVER", word]).map(|_| ())
+}
+
+/// What the hook of a pod does for a replica whose link is down although it knows where its
+/// master is: Redis goes on dialling the address that its file said, none included, where the new
+/// one came by gossip. Naming the same master again makes it look. Whether that was needed.
+pub(crate) fn follow_master(at: SocketAddr) -> Result<bool, String> {
+    let mut server = Client::connect(at, Duration::from_secs(1))?;
+    let said = server.info("replication")?;
+    let is = |name: &str, value: &str| said.get(name).is_some_and(|v| v == value);
+    if !is("role", "slave") || is("master_link_status", "up") {
+        return Ok(false);
+    }
+    let nodes = server.text(&["CLUSTER", "NODES"])?;
+    let nodes = NodesConf::parse(nodes.as_bytes()).map_err(|e| e.to_string())?;
+    let Some(master) = nodes.myself().and_then(|me| nodes.node(me.master?)) else {
+        return Ok(false);
+    };
+    let Some(known) = master.endpoint.address().and_then(|a| a.client()) else { return Ok(false) };
+    if is("master_host", &known.ip().to_string()) {
+        return Ok(false);
+    }
+    server.text(&["CLUSTER", "REPLICATE", master.id.as_str()])?;
+    Ok(true)
+}

@@ -1,0 +1,262 @@
+//! The registry in this process: a record and its pods, with the judgement of the real one
+//! ([`cluster::record`]) and an API server's place taken by a lock.
+//!
+//! Guarantees: as with the real one, an entry is written before the pods are read for the answer,
+//! and a proposal is judged and written as one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use cluster::id::{NodeId, Ordinal};
+use cluster::plan::Plan;
+use cluster::protocol::{Member, Pod, Proposal, Register, Report, Succession, View};
+use cluster::record::{self, Change, Place, Standing};
+
+/// Where the set is.
+pub(crate) const NAMESPACE: &str = "test";
+/// Its name.
+pub(crate) const SET: &str = "c";
+
+/// One set's registry.
+pub(crate) struct Registry {
+    replicas: u32,
+    state: Mutex<State>,
+}
+
+struct State {
+    plan: Plan,
+    order: Order,
+    members: BTreeMap<String, Member>,
+    pods: BTreeMap<String, Pod>,
+    successions: BTreeMap<NodeId, Succession>,
+    made: u64,
+}
+
+/// How the set's controller makes its pods.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Order {
+    /// `Parallel`: all at once.
+    Parallel,
+    /// `OrderedReady`: each when the one before is ready.
+    Ordered,
+}
+
+// === impl Registry ===
+
+impl Registry {
+    /// The record of a new set.
+    pub(crate) fn new(plan: Plan, order: Order) -> Self {
+        let replicas = plan.pods();
+        let state = State {
+            plan,
+            order,
+            members: BTreeMap::new(),
+            pods: BTreeMap::new(),
+            successions: BTreeMap::new(),
+            made: 0,
+        };
+        Self { replicas, state: Mutex::new(state) }
+    }
+
+    /// How the pods come from now on.
+    pub(crate) fn set_order(&self, order: Order) {
+        self.lock().order = order;
+    }
+
+    /// A pod is gone.
+    pub(crate) fn pod_gone(&self, pod: &str) {
+        self.lock().pods.remove(pod);
+    }
+
+    /// A pod is there and its step runs.
+    pub(crate) fn pod_made(&self, pod: &str, ip: IpAddr) {
+        let mut state = self.lock();
+        state.made += 1;
+        let uid = format!("uid-{}", state.made);
+        let made = Pod {
+            uid,
+            ips: vec![ip],
+            injected: true,
+            running: false,
+            ready: false,
+            deleting: false,
+        };
+        state.pods.insert(pod.to_owned(), made);
+    }
+
+    /// Its server has been started.
+    pub(crate) fn pod_runs(&self, pod: &str) {
+        if let Some(pod) = self.lock().pods.get_mut(pod) {
+            pod.running = true;
+        }
+    }
+
+    /// `POST /v1/register`.
+    pub(crate) fn register(&self, pod: &str, body: &Register) -> Result<View, String> {
+        let mut state = self.lock();
+        let uid = state.pods.get(pod).map(|p| p.uid.clone());
+        let uid = uid.ok_or_else(|| format!("pod {pod} is gone"))?;
+        let before = state.members.get(pod).cloned();
+        let blank = body.disk.identity.is_none() && !body.disk.data;
+        let past = if blank { state.past() } else { Vec::new() };
+        let place = Place { namespace: NAMESPACE, name: SET };
+        let entry = record::entry(place, &state.plan, pod, body, before.as_ref(), &past);
+        let kept = before.as_ref();
+        let member = Member {
+            node_id: entry.node_id,
+            ips: body.ips.clone(),
+            ports: body.ports,
+            pod_uid: uid,
+            registered_at: now(),
+            disk: entry.disk,
+            was: entry.was,
+            bootstrapped: kept.is_some_and(|m| m.bootstrapped),
+            generation: kept.map_or(0, |m| m.generation),
+            server: kept.and_then(|m| m.server.clone()),
+            decision: kept.and_then(|m| m.decision.clone()),
+        };
+        state.members.insert(pod.to_owned(), member);
+        let mut view = self.view(&state, pod, before, past)?;
+        view.claims = view.claims.filter(|_| !body.disk.data);
+        Ok(view)
+    }
+
+    /// `POST /v1/propose`.
+    pub(crate) fn propose(&self, pod: &str, proposal: &Proposal) -> Result<View, String> {
+        let mut state = self.lock();
+        let claims = self.claims();
+        let standing = Standing {
+            set: SET,
+            replicas: self.replicas,
+            pod,
+            plan: &state.plan,
+            members: &state.members,
+            pods: &state.pods,
+            claims: Some(&claims),
+            successions: &state.successions,
+        };
+        match record::judge(proposal, &standing)? {
+            Change::Nothing => {}
+            Change::Generation(generation) => state.plan.generation = generation,
+            Change::Succession(from, succession) => {
+                state.successions.insert(from, succession);
+            }
+        }
+        let (before, past) = (state.members.get(pod).cloned(), state.past());
+        self.view(&state, pod, before, past)
+    }
+
+    /// `POST /v1/report`.
+    pub(crate) fn report(&self, pod: &str, report: &Report) {
+        let mut state = self.lock();
+        let generation = state.plan.generation;
+        let Some(member) = state.members.get_mut(pod) else { return };
+        member.decision = Some(report.reason.clone());
+        if report.bootstrapped {
+            (member.bootstrapped, member.generation, member.was) = (true, generation, None);
+        }
+        if let Some(id) = report.node_id {
+            member.node_id = Some(id);
+        }
+    }
+
+    fn view(
+        &self,
+        state: &State,
+        pod: &str,
+        before: Option<Member>,
+        past: Vec<String>,
+    ) -> Result<View, String> {
+        let ordinal = Ordinal::of_pod(pod, SET).ok_or_else(|| format!("{pod} has no ordinal"))?;
+        let (members, earlier) = state.members.clone().into_iter().partition(|(name, member)| {
+            state.pods.get(name).is_some_and(|p| p.uid == member.pod_uid)
+        });
+        let uid = state.pods.get(pod).map(|p| &p.uid);
+        Ok(View {
+            namespace: NAMESPACE.to_owned(),
+            name: SET.to_owned(),
+            pod: pod.to_owned(),
+            ordinal,
+            replicas: self.replicas,
+            parallel: state.order == Order::Parallel,
+            past,
+            plan: state.plan.clone(),
+            // Everything here ends by SIGKILL, which the real one does not see.
+            predecessor_ended: before.as_ref().is_some_and(|b| Some(&b.pod_uid) == uid),
+            before,
+            members,
+            pods: state.pods.clone(),
+            earlier,
+            claims: Some(self.claims()),
+            successions: state.successions.clone(),
+            forgotten: BTreeSet::new(),
+            hook_token: String::new(),
+        })
+    }
+
+    /// Every member has a claim, made with the set.
+    fn claims(&self) -> BTreeSet<String> {
+        (0..self.replicas).map(|n| format!("{SET}-{n}")).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl State ===
+
+impl State {
+    /// Why the set may have a life behind it. The claims here are as old as the set and all pods
+    /// carry the step: an id that is not the plan's is the one reason that there can be.
+    fn past(&self) -> Vec<String> {
+        let strange = self.members.iter().filter_map(|(name, member)| {
+            let planned = Ordinal::of_pod(name, SET).map(|o| self.plan.node_id(o));
+            let id = member.disk.identity.as_ref()?.node_id;
+            (Some(id) != planned).then(|| format!("member {name} has node id {id} on its disk"))
+        });
+        strange.collect()
+    }
+}
+
+fn now() -> String {
+    rfc3339(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+/// A moment since 1970 as RFC 3339 in UTC with microseconds.
+fn rfc3339(since: Duration) -> String {
+    let (seconds, micros) = (since.as_secs(), since.subsec_micros());
+    // Days to a date, with years that begin in March.
+    let days = seconds / 86_400 + 719_468;
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let (year, month) = match month {
+        0..10 => (era * 400 + year, month + 3),
+        _ => (era * 400 + year + 1, month - 9),
+    };
+    let (h, m, s) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}.{micros:06}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments() {
+        // As `date -u -d @SECONDS` says it.
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00.000007Z"),
+            (951_782_400, "2000-02-29T00:00:00.000007Z"),
+            (1_735_689_599, "2024-12-31T23:59:59.000007Z"),
+            (1_772_323_200, "2026-03-01T00:00:00.000007Z"),
+        ] {
+            assert_eq!(rfc3339(Duration::new(seconds, 7_000)), text);
+        }
+    }
+}

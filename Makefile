@@ -4,7 +4,7 @@
 CARGO ?= cargo
 LAB = $(CARGO) run --quiet --package mooring-lab --bin
 
-.PHONY: bench demo demo-shell demo-down test unit e2e fuzz fuzz-smoke lint fmt binaries image clean
+.PHONY: bench demo demo-shell demo-down test unit e2e engines fuzz fuzz-smoke lint fmt binaries image clean
 
 demo: setup            ## the main job on a Kubernetes of its own (or yours: KUBECONFIG, IMAGE)
 	$(LAB) demo
@@ -30,6 +30,10 @@ e2e: setup             ## real servers on the test Kubernetes
 # Static binaries: they run in images that hold nothing else, and in any pod.
 TARGET = x86_64-unknown-linux-gnu
 STATIC = RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --target $(TARGET)
+
+engines: setup         ## thirteen real engine versions, repaired by the planner (needs root)
+	tests/engines/fetch
+	$(CARGO) run --quiet --package mooring-engines
 
 fuzz:                  ## ten minutes for each parser of what comes from outside
 	fuzz/run long

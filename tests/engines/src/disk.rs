@@ -36,7 +36,10 @@ pub(crate) fn look(config: &ServerConfig) -> Result<DiskSeen, String> {
     // The server makes an empty file when it takes the lock: that is no identity.
     let nodes_conf = read(&config.nodes_conf)?.filter(|bytes| !bytes.is_empty());
     let mark = read(&mark_path(config))?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    Ok(DiskSeen { nodes_conf, data: has_data(config), mark })
+    let data = has_data(config);
+    let places = [&config.rdb_file, &config.aof_file, &config.aof_dir];
+    let files = data || places.iter().any(|name| config.dir.join(name).exists());
+    Ok(DiskSeen { nodes_conf, data, files, mark })
 }
 
 /// Carries [`cluster::planner::Action::Write`] out.

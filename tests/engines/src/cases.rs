@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::disk;
 use crate::member::Outcome;
-use crate::set::{Measured, Set};
+use crate::set::{MEMBERS, Measured, Set};
 
 /// A case.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -70,23 +70,18 @@ impl Case {
             Self::Form => {
                 let outcomes = set.start_all()?;
                 all_are(&outcomes, "Bootstrapped")?;
-                set.measure(&outcomes, None)
+                later_knows_earlier(set.measure(&outcomes, None)?)
             }
-            Self::OutageParallel => {
+            Self::OutageParallel | Self::OutageOrdered => {
                 let name = set.fill()?;
                 set.kill(|_| true)?;
                 set.swap_addresses();
-                let outcomes = set.start_all()?;
+                let outcomes = match self {
+                    Self::OutageOrdered => set.start_in_order()?,
+                    _ => set.start_all()?,
+                };
                 nobody_refuses(&outcomes)?;
-                set.measure(&outcomes, Some(&name))
-            }
-            Self::OutageOrdered => {
-                let name = set.fill()?;
-                set.kill(|_| true)?;
-                set.swap_addresses();
-                let outcomes = set.start_in_order()?;
-                nobody_refuses(&outcomes)?;
-                set.measure(&outcomes, Some(&name))
+                later_knows_earlier(set.measure(&outcomes, Some(&name))?)
             }
             Self::Damaged => damaged(set),
             Self::Empty => {
@@ -98,10 +93,25 @@ impl Case {
                 set.swap_addresses();
                 let outcomes = set.start_all()?;
                 all_are(&outcomes, "Bootstrapped")?;
-                set.measure(&outcomes, None)
+                later_knows_earlier(set.measure(&outcomes, None)?)
             }
         }
     }
+}
+
+/// Of any two members the later one has to know where the earlier one is: then one of the two
+/// greets the other. Where neither does, the cluster falls apart a node-timeout after it was
+/// writable, and heals late or never.
+fn later_knows_earlier(measured: Measured) -> Result<Measured, String> {
+    let pairs = usize::from(MEMBERS) * usize::from(MEMBERS - 1) / 2;
+    if measured.unknown > pairs {
+        return Err(format!(
+            "{} addresses were unknown at the start, and of {pairs} pairs of members the later one \
+             has to know the earlier one's: writable after {:.2} s, whole only after {:.2} s",
+            measured.unknown, measured.seconds, measured.whole
+        ));
+    }
+    Ok(measured)
 }
 
 /// Each damage once: by turns to a master and to a replica, and by turns in an outage of all and

@@ -95,8 +95,11 @@ impl Member {
     pub(crate) fn last_words(&self) -> String {
         let log = fs::read(self.dir.join("server.log")).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
-        let lines: Vec<_> = log.lines().rev().take(4).map(str::trim).collect();
-        lines.into_iter().rev().collect::<Vec<_>>().join(" | ")
+        // What it failed on, before the pages of a crash report.
+        let failed = log.lines().rev().find(|l| l.contains("# ==>") || l.contains("crashed by"));
+        let last = log.lines().rev().take(3).collect::<Vec<_>>();
+        let lines = failed.into_iter().chain(last.into_iter().rev().filter(|_| failed.is_none()));
+        lines.map(str::trim).collect::<Vec<_>>().join(" | ")
     }
 
     /// SIGKILL, if it runs; the end is waited for.

@@ -208,7 +208,8 @@ impl Set {
         loop {
             let addresses = self.addresses();
             let Err(why) = addresses.iter().try_for_each(|at| whole(*at)) else { return Ok(told) };
-            if began.elapsed() > PATIENCE {
+            let dead = self.members.iter_mut().any(Member::has_died);
+            if dead || began.elapsed() > PATIENCE {
                 return Err(self.with_the_dead(&format!("the cluster does not heal: {why}")));
             }
             if hooks.elapsed() > HOOKS {

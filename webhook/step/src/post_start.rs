@@ -179,7 +179,8 @@ fn all_others_run(view: &View, pod: &str) -> bool {
 /// A replica on Redis that learned its master's new address by gossip goes on dialling the old
 /// one (redis issue 14633); naming the same master again makes it look.
 fn follow_master(server: &mut Client, health: &Health) -> Result<(), String> {
-    let (true, false, Some(dialled)) = (health.replica, health.link_up, health.master) else {
+    // Without an address it dials nobody, and without this it would go on doing so.
+    let (true, false, dialled) = (health.replica, health.link_up, health.master) else {
         return Ok(());
     };
     let nodes = server.text(&["CLUSTER", "NODES"])?;
@@ -187,9 +188,9 @@ fn follow_master(server: &mut Client, health: &Health) -> Result<(), String> {
     let master = nodes.myself().and_then(|me| nodes.node(me.master?));
     if let Some(master) = master
         && let Some(known) = master.endpoint.address().and_then(|a| a.client())
-        && known != dialled
+        && Some(known) != dialled
     {
-        println!("mooring: the master is at {known} and not at {dialled}; replicating again");
+        println!("mooring: the master is at {known} and not at {dialled:?}; replicating again");
         server.text(&["CLUSTER", "REPLICATE", master.id.as_str()])?;
     }
     Ok(())

@@ -170,6 +170,11 @@ pub(super) fn finish(
     if let Some(view) = sound.view {
         conf.forget(&view.forgotten);
     }
+    // A replica of nobody: an engine would make up its master, and Valkey 9.0 crashes on hearing
+    // from that one (`nodeIsPrimary(sender)` in `cluster_legacy.c`). Others say where it belongs.
+    let orphans = conf.nodes().filter(|n| n.master.is_some_and(|of| conf.node(of).is_none()));
+    let orphans = orphans.map(|n| n.id).collect();
+    conf.forget(&orphans);
     let changes = conf.repair(sound.own, sound.peers);
     conf.adapt(sound.target);
     message += &describe(&changes);

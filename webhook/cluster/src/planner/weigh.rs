@@ -97,7 +97,7 @@ pub(super) fn is_sound(
             let Some(me) = conf.myself() else { return false };
             let owner = !me.slots.is_empty()
                 || view.is_some_and(|v| decide::inheritance(v, conf).is_some());
-            if owner { (data || files) && !is_cut_off(conf) } else { true }
+            !is_cut_off(conf) && (!owner || data || files)
         }
     }
 }
@@ -134,7 +134,7 @@ impl Weak<'_> {
     /// The own file; else one from the view of a living member that knows this one.
     fn file(&self) -> Option<NodesConf> {
         if let Ok(Some(conf)) = self.conf
-            && !(is_cut_off(conf) && conf.myself().is_some_and(Node::is_master))
+            && !is_cut_off(conf)
         {
             return Some(conf.clone());
         }
@@ -151,7 +151,7 @@ impl Weak<'_> {
     /// slots only its own file is believed: it may have got some since it registered.
     fn by_record(&self, me: NodeId, epoch: u64) -> Option<NodesConf> {
         let (view, remains) = (self.view?, self.remains?);
-        if self.patient() && others_come(view) {
+        if self.patient() && self.others_come(view) {
             return None;
         }
         let proven = remains.sketches.iter().any(|s| s.id == me);
@@ -212,6 +212,12 @@ impl Weak<'_> {
         }
     }
 
+    /// Whether members exist that have not answered yet: their steps or servers are starting.
+    fn others_come(&self, view: &View) -> bool {
+        let others = view.pods.iter().filter(|(name, pod)| **name != view.pod && !pod.deleting);
+        others.count() > self.weighing.living().count()
+    }
+
     fn patient(&self) -> bool {
         self.weighing.lasts(self.now) < WEIGH_PATIENCE
     }
@@ -254,7 +260,7 @@ impl Weak<'_> {
         };
         if matches!(self.conf, Err(_) | Ok(Some(_))) || self.data {
             let known = self.own_id().is_some();
-            if known && self.patient() && others_come(view) {
+            if known && self.patient() && self.others_come(view) {
                 return Step::Wait("a member that knows this one".to_owned());
             }
             return self.refuse(match self.conf {
@@ -286,7 +292,7 @@ impl Weak<'_> {
                     return Step::Propose(Proposal::Anew { generation: view.plan.generation });
                 }
                 Ok(_) => {}
-                Err(_) if self.patient() && others_come(view) => {
+                Err(_) if self.patient() && self.others_come(view) => {
                     return Step::Wait(
                         "the other members, whose disks may be empty too".to_owned(),
                     );
@@ -350,15 +356,6 @@ impl Weak<'_> {
 /// Whether a file ends before its end: then the slots of its last lines can not be trusted.
 fn is_cut_off(conf: &NodesConf) -> bool {
     conf.trust() == Trust::LinesMissing
-}
-
-/// Whether members exist that have not registered yet.
-fn others_come(view: &View) -> bool {
-    view.pods.iter().any(|(name, pod)| {
-        *name != view.pod && !pod.deleting && pod.injected && !view.members.contains_key(name)
-    }) || view.members.keys().any(|name| {
-        *name != view.pod && view.pods.get(name).is_some_and(|p| !p.running && !p.deleting)
-    })
 }
 
 fn all_members(view: &View) -> BTreeMap<String, Member> {

@@ -528,3 +528,34 @@ fn a_server_that_kept_an_empty_data_set_starts_at_once() {
     assert_eq!(reason(&actions), "Repaired");
     assert!(world.view.unwrap().successions.is_empty());
 }
+
+#[test]
+fn no_replica_is_written_without_its_master() {
+    // A hole of zero bytes took the second master's line; its replica's line is there.
+    let holed: String = file(3, 99)
+        .split_inclusive('\n')
+        .map(|line| match line.starts_with(id(1).as_str()) {
+            true => "\0".repeat(line.len()),
+            false => line.to_owned(),
+        })
+        .collect();
+    let complete = |world: &mut World| {
+        world.view.as_mut().unwrap().members.get_mut("cache-0").unwrap().was = Some(identity(3));
+        world.disk = DiskSeen {
+            nodes_conf: Some(holed.clone().into_bytes()),
+            data: true,
+            files: true,
+            mark: None,
+        };
+        let conf = written(&world.run().0);
+        assert!(conf.nodes().all(|n| n.master.is_none_or(|of| conf.node(of).is_some())), "{conf}");
+        conf.node(id(1)).is_some()
+    };
+    let mut alone = World::stopped(&[]);
+    alone.view.as_mut().unwrap().earlier.clear();
+    assert!(!complete(&mut alone), "nobody knows the other master: its replica is left out");
+    let mut running = World::running();
+    running.servers.remove(&server(3));
+    running.view.as_mut().unwrap().members.remove("cache-3");
+    assert!(complete(&mut running), "the living members know it");
+}

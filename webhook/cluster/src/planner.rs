@@ -296,9 +296,14 @@ impl Planner {
     /// What is left of a damaged file, if it is this set's own.
     fn remains(&self) -> Option<&Remains> {
         let DiskState::Read(disk) = &self.disk else { return None };
+        disk.remains.as_ref().filter(|_| !self.is_copy())
+    }
+
+    /// Whether the disk carries another set's mark.
+    fn is_copy(&self) -> bool {
+        let DiskState::Read(disk) = &self.disk else { return false };
         let place = Place { namespace: &self.setup.namespace, name: &self.setup.set };
-        let own = disk.mark.as_ref().is_none_or(|mark| !record::is_copy(mark, place));
-        disk.remains.as_ref().filter(|_| own)
+        disk.mark.as_ref().is_some_and(|mark| record::is_copy(mark, place))
     }
 
     /// Weighs a start that could do harm; `None` while something is still to be found out.

@@ -54,6 +54,10 @@ pub(super) fn past(facts: &Facts<'_>) -> Vec<String> {
             reasons.push(format!(
                 "pod {name} runs without the step: the set may be a cluster already"
             ));
+        } else if is_unrecorded(name, pod, facts.members) {
+            reasons.push(format!(
+                "pod {name} runs and is not in the record, which is younger than the cluster"
+            ));
         }
     }
     for claim in facts.claims {
@@ -83,6 +87,12 @@ pub(super) fn past(facts: &Facts<'_>) -> Vec<String> {
         }
     }
     reasons
+}
+
+/// Whether a member's server runs that the record does not know: a blank one registers before it
+/// starts, so the record was lost since.
+pub(super) fn is_unrecorded(name: &str, pod: &Pod, members: &BTreeMap<String, Member>) -> bool {
+    pod.injected && pod.running && !members.contains_key(name)
 }
 
 /// Whether a claim is `<template>-<set>-<ordinal>`.
@@ -166,6 +176,26 @@ mod tests {
         let planned = world.plan.node_id(Ordinal(1)).to_string();
         let world = world.with_member("c-1", &planned);
         assert_eq!(world.past(), Vec::<String>::new());
+    }
+
+    /// Found by the simulator: the record of a set without claims was deleted while it ran.
+    #[test]
+    fn a_member_that_runs_and_is_not_in_the_record_tells() {
+        let pod = |running: bool| Pod {
+            uid: "u".to_owned(),
+            ips: Vec::new(),
+            injected: true,
+            running,
+            ready: running,
+            deleting: false,
+        };
+        let mut world = World::new();
+        world.pods.insert("c-1".to_owned(), pod(false));
+        assert_eq!(world.past(), Vec::<String>::new(), "its step has not registered yet");
+        world.pods.insert("c-1".to_owned(), pod(true));
+        assert!(world.past()[0].contains("c-1 runs and is not in the record"));
+        let planned = world.plan.node_id(Ordinal(1)).to_string();
+        assert_eq!(world.with_member("c-1", &planned).past(), Vec::<String>::new());
     }
 
     #[test]

@@ -19,7 +19,7 @@ use tracing::info;
 
 use super::credential::Who;
 use super::observe::{claim, seen};
-use super::past::{Claim, Facts, past};
+use super::past::{Claim, Facts, is_unrecorded, past};
 use super::record::{ClusterRecord, Entry};
 use super::store::{Wanted, is_conflict, is_not_found, selector};
 use super::{Fault, Registry, events};
@@ -73,7 +73,11 @@ impl Registry {
             None => self.store().ensure(namespace, set_name, wanted(&set)?).await?,
         };
 
-        let known = record.members();
+        let mut known = record.members();
+        if living.iter().any(|(name, pod)| is_unrecorded(name, pod, &known)) {
+            // It may have registered and started between the two readings.
+            known = records.get(set_name).await?.members();
+        }
         let before = known.get(&who.pod).cloned();
         let claims = claims?;
         let reasons = if blank {

@@ -70,7 +70,9 @@ impl Planner {
     pub(super) fn check_twin(&mut self, now: Millis, conf: Option<&NodesConf>, poll: &mut Poll) {
         match self.twin {
             Twin::Unchecked => {
+                // The file of a copied disk tells where the original's member is, who is no twin.
                 let old = conf
+                    .filter(|_| !self.is_copy())
                     .and_then(NodesConf::myself)
                     .and_then(|me| me.endpoint.address())
                     .filter(|a| !self.setup.ips.contains(&a.ip) && !self.certainly_ended());

@@ -12,6 +12,8 @@ struct World {
     servers: BTreeMap<SocketAddr, NodesConf>,
     /// Servers that hold keys.
     full: BTreeSet<NodeId>,
+    /// Replicas that have read their log and have not met their master since.
+    just_read: BTreeSet<NodeId>,
     /// Whether a replica that is told to is elected.
     elects: bool,
 }
@@ -24,6 +26,7 @@ impl World {
             view: Some(view(&[0, 1, 2, 3, 4, 5])),
             servers: BTreeMap::new(),
             full: plan().ordinals().map(|o| plan().node_id(o)).collect(),
+            just_read: BTreeSet::new(),
             elects: true,
         };
         for ordinal in 1..6 {
@@ -135,7 +138,10 @@ impl World {
         let me = nodes.myself().unwrap();
         Inspection {
             nodes: nodes.clone(),
-            offset: u64::from(self.full.contains(&me.id)) * 100,
+            offset: match self.full.contains(&me.id) && !self.just_read.contains(&me.id) {
+                true => 100,
+                false => 0,
+            },
             link: me.master.map(|_| Link::Down),
             keys: self.full.contains(&me.id),
         }
@@ -558,4 +564,46 @@ fn no_replica_is_written_without_its_master() {
     running.servers.remove(&server(3));
     running.view.as_mut().unwrap().members.remove("cache-3");
     assert!(complete(&mut running), "the living members know it");
+}
+
+/// Found by the simulator: all were deleted, one master's disk was lost, and its replica was back
+/// first. After a start from a log a replica has all keys and the offset 0.
+#[test]
+fn a_replica_that_has_read_its_log_and_met_nobody_has_the_data() {
+    for blank in [false, true] {
+        let mut world = World::running();
+        if !blank {
+            world = world.emptied();
+        }
+        world.just_read.insert(id(3));
+        let (actions, _) = world.run();
+        assert_eq!(forced(&actions), Some((id(3), How::Vote)), "{actions:?}");
+        assert_eq!(reason(&actions), "Rejoined");
+    }
+}
+
+/// Found by the simulator: the original's member answers at the address in the copied file.
+#[test]
+fn the_original_of_a_copied_disk_is_no_twin_of_its_copy() {
+    let mut world = World::stopped(&[]);
+    let view = world.view.as_mut().unwrap();
+    view.earlier.clear();
+    view.predecessor_ended = false;
+    view.plan.salt = "own".to_owned();
+    let original = NodesConf::parse(file(0, 99).as_bytes()).unwrap();
+    world.servers.insert(SocketAddr::new(ip(99), 6379), original);
+    world.disk = DiskSeen {
+        nodes_conf: Some(file(0, 99).into_bytes()),
+        data: true,
+        files: true,
+        mark: Some(Mark {
+            namespace: "elsewhere".to_owned(),
+            name: "cache".to_owned(),
+            salt: "other".to_owned(),
+            node_id: id(0),
+        }),
+    };
+    let (actions, now) = world.run();
+    assert_eq!(written(&actions).myself().unwrap().id, crate::nodes::renamed(id(0), "own"));
+    assert!(now < Millis(1000), "{now:?}");
 }

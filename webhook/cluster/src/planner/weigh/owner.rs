@@ -53,7 +53,9 @@ impl Weak<'_> {
             .living()
             .filter(|(_, i)| i.nodes.myself().is_some_and(|n| n.master == Some(me.id)))
             .collect();
-        let with_data = mates.iter().filter(|(_, i)| i.keys && i.offset > 0);
+        // Keys alone count. A replica that has read its log and has not met its master since has
+        // them all and an offset of 0: the offset only ranks those that have one.
+        let with_data = mates.iter().filter(|(_, i)| i.keys);
         if let Some((at, heir)) = with_data.max_by_key(|(_, i)| i.offset) {
             return self.promote(*at, heir, me);
         }

@@ -5,17 +5,17 @@ use std::collections::BTreeMap;
 use cluster::protocol::View;
 
 use super::{Hook, HookId, State};
-use crate::engine::{Proc, Role};
+use crate::engine::{Peer, Proc, Role};
 use crate::ids::Nid;
 use crate::units::UnitSet;
 use crate::world::{Event, World};
 
 impl World {
     pub(super) fn join(&mut self, id: HookId, hook: &Hook, view: &View) {
-        let Some(at) = self.host(hook.set, hook.ordinal, view) else {
-            return self.report_joined(id, None);
-        };
+        let own = self.sets[hook.set].pod_name(hook.ordinal);
+        let Some(at) = self.host(&own, view) else { return self.report_joined(id, None) };
         self.counts.joins += 1;
+        self.tell(|| format!("{} meets {}", self.who(hook.proc), at.0));
         self.act(hook.proc, |server, cx| server.meet(cx, at));
         self.set_state(id, State::Joining);
         self.queue.after(100, Event::Hook(id));
@@ -37,8 +37,9 @@ impl World {
 
 /// The living slot owner with the fewest living replicas, while all slots have a living owner.
 fn missed_most(server: &Proc, all: UnitSet) -> Option<Nid> {
-    let alive = |p: &&crate::engine::Peer| {
-        !p.fail && !p.pfail && !p.noaddr && p.handshake.is_none() && p.link.is_some()
+    let alive = |p: &&Peer| {
+        let failing = p.fail || p.pfail || p.noaddr || p.handshake.is_some();
+        !failing && p.link.is_some()
     };
     let mut covered = UnitSet::default();
     let mut replicas: BTreeMap<Nid, u32> = BTreeMap::new();

@@ -1,9 +1,9 @@
 //! `clusterCron` and the state of the cluster as one server sees it; MEET and REPLICATE.
 
-use super::packet::Body;
+use super::packet::{Body, Out};
 use super::{Connection, Cx, Handshake, Peer, Proc, Role, WRITABLE_DELAY};
 use crate::ids::{Addr, Nid};
-use crate::units::UnitSet;
+use crate::units::{Unit, UnitSet};
 
 impl Proc {
     /// What it does every 100 ms; `keys` are the units of which it holds some, at the first time.
@@ -148,5 +148,33 @@ impl Proc {
             self.set_master(cx, of);
         }
         taken
+    }
+
+    /// `CLUSTER SETSLOT n NODE` at the new owner: the slot is its own at an epoch above all.
+    pub fn import(&mut self, cx: &mut Cx<'_>, unit: Unit) {
+        let unit = UnitSet(1 << unit.0);
+        for peer in &mut self.peers {
+            peer.slots.remove(unit);
+        }
+        let highest = self.peers.iter().map(|p| p.epoch).max().unwrap_or(0);
+        let highest = highest.max(self.current_epoch);
+        if self.me().epoch != highest {
+            self.current_epoch = highest + 1;
+            self.my().epoch = highest + 1;
+        }
+        self.my().slots.add(unit);
+        self.save(cx);
+        self.broadcast(cx, Body::Pong);
+    }
+
+    /// The same at the former owner, whose keys have gone.
+    pub fn export(&mut self, cx: &mut Cx<'_>, unit: Unit, to: Nid) {
+        let unit = UnitSet(1 << unit.0);
+        self.my().slots.remove(unit);
+        if let Some(to) = self.at(to) {
+            self.peers[to].slots.add(unit);
+        }
+        cx.out.push(Out::Drop(unit));
+        self.save(cx);
     }
 }

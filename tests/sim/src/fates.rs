@@ -114,6 +114,10 @@ impl World {
             self.end_proc(proc, End::Reset);
         }
         self.remove_pod(set, pod);
+        // A server that has outlived its pod ends, too: it would go on writing.
+        let linger: Vec<_> =
+            self.living(set).filter(|id| self.proc(*id).with.disk == Some(disk)).collect();
+        linger.into_iter().for_each(|proc| self.end_proc(proc, End::Reset));
         (!self.disks[disk.0].lost).then_some(disk)
     }
 
@@ -170,7 +174,7 @@ impl World {
     }
 
     fn clone_disks(&mut self) {
-        if self.sets[1].exists || self.schedule.config.claims == Claims::No {
+        if !self.sets[1].claims.is_empty() || self.schedule.config.claims == Claims::No {
             return;
         }
         let claims: BTreeMap<u32, Claim> = self.sets[0].claims.clone();

@@ -36,13 +36,17 @@ fn config(rng: &mut Rng) -> Config {
     let replicas = [1, 1, 1, 1, 1, 2, 2, 0][rng.usize(0..8)];
     let keeps = if rng.u8(0..6) == 0 { Keeps::Nothing } else { Keeps::Data };
     let claims = if rng.u8(0..8) == 0 { Claims::No } else { Claims::Yes };
+    let pods = if rng.bool() { Management::Parallel } else { Management::Ordered };
+    // Under OrderedReady a probe for the cluster's state waits for masters that are not made yet:
+    // whether such a set ever comes up is a matter of luck, with or without Mooring.
+    let state = pods == Management::Parallel && rng.u8(0..3) == 0;
     Config {
         shards,
         replicas,
         keeps,
         claims,
-        pods: if rng.bool() { Management::Parallel } else { Management::Ordered },
-        probe: if rng.u8(0..4) == 0 { Probe::State } else { Probe::Ping },
+        pods,
+        probe: if state { Probe::State } else { Probe::Ping },
         restart: if rng.u8(0..3) == 0 { Restart::InPlace } else { Restart::WithStep },
         strangers: Strangers::KeptOut,
         ..Config::usual(Family::ALL[rng.usize(0..4)])

@@ -120,10 +120,11 @@ impl World {
         if std::mem::replace(&mut proc.dead, true) {
             return;
         }
-        let Options { addr, owner, persist, .. } = proc.with;
+        let Options { addr, owner, persist, disk, .. } = proc.with;
         self.tell(|| format!("{} ends, {end:?}", self.who(id)));
         self.net.end(id, addr, end);
-        if let (false, Owner::Pod { set, .. }) = (persist, owner) {
+        let kept = persist && disk.is_some_and(|disk| !self.disks[disk.0].lost);
+        if let (false, Owner::Pod { set, .. }) = (kept, owner) {
             let gone = self.proc(id).data.clone();
             self.excuse_if_last(set, &gone, Excuse::Fate);
         }

@@ -12,7 +12,7 @@ use sim::shrink::shrink;
 use sim::trace::Trace;
 
 const USAGE: &str = "usage: soak [--schedules N | --seconds N] [--from SEED] [--go-on]
-       soak --seed N [--quiet]";
+       soak --seed N [--quiet] [--whole]";
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,6 +23,7 @@ struct Asked {
     seed: Option<u64>,
     go_on: bool,
     quiet: bool,
+    whole: bool,
 }
 
 fn main() -> ExitCode {
@@ -65,6 +66,7 @@ impl Asked {
                 "--seed" => asked.seed = Some(number()?),
                 "--go-on" => asked.go_on = true,
                 "--quiet" => asked.quiet = true,
+                "--whole" => asked.whole = true,
                 other => return Err(format!("{other} is not known")),
             }
         }
@@ -72,18 +74,21 @@ impl Asked {
     }
 }
 
-/// One schedule, with everything that happens in it.
+/// One schedule, with everything that happens in it; of one that fails, what is left of it when it
+/// is cut down.
 fn replay(seed: u64, asked: Asked) -> Result<bool, String> {
     let schedule = generate::schedule(seed);
     let trace = if asked.quiet { Trace::Silent } else { Trace::Shown };
-    let outcome = run(&schedule, None, trace);
-    println!("{schedule}");
+    let outcome = run(&schedule, None, Trace::Silent);
     let Some(violation) = outcome.violation else {
-        println!("all holds: {:?}", outcome.counts);
+        run(&schedule, None, trace);
+        println!("{schedule}all holds: {:?}", outcome.counts);
         return Ok(true);
     };
-    println!("{violation}\n");
-    let smaller = shrink(Failure { schedule, violation }, None, 400);
+    let whole = Failure { schedule, violation };
+    let smaller = if asked.whole { whole.clone() } else { shrink(whole.clone(), None, 400) };
+    run(&smaller.schedule, None, trace);
+    println!("{}{}\n", whole.schedule, whole.violation);
     println!("cut down:\n{}{}", smaller.schedule, smaller.violation);
     Ok(false)
 }

@@ -1,0 +1,311 @@
+//! The hooks, by the real ones' rules: post-start brings a guest in and holds the pod un-Ready,
+//! pre-stop hands over.
+//!
+//! Guarantees: each ends in time; what the real hooks ask the registry and the servers, these ask.
+
+use cluster::planner::Answer as Probed;
+use cluster::protocol::{Report, View};
+
+use crate::engine::{Owner, Takeover};
+use crate::ids::{Addr, Nid, ProcId};
+use crate::kube::{Phase, PodEvent};
+use crate::registry::{Answer, Caller, Request};
+use crate::world::{Event, World};
+
+mod join;
+
+/// A hook, by number.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct HookId(pub u32);
+
+/// A hook under way.
+#[derive(Clone, Debug)]
+pub struct Hook {
+    set: usize,
+    ordinal: u32,
+    uid: u32,
+    proc: ProcId,
+    deadline: u64,
+    state: State,
+    nudged: u64,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    /// As [`State::Heirs`], asked again.
+    Choose(Vec<ProcId>),
+    /// Until the member is in its cluster.
+    Gate,
+    /// The registry is asked whether all others run.
+    GateView,
+    /// A guest asks whom to meet.
+    Guest,
+    /// Until the role has changed.
+    HandOver,
+    /// Before a stop: whose pods stay.
+    Heirs,
+    /// A guest has told that it is in.
+    Joined,
+    /// A guest has met somebody.
+    Joining,
+    /// The step's report is under way.
+    Reported,
+    /// Until the server answers.
+    Server,
+    /// Once deletions have reached all.
+    Settled(Vec<ProcId>),
+}
+
+/// How long post-start may take.
+const READY: u64 = 30_000;
+/// How long pre-stop may take.
+const HAND_OVER: u64 = 8_000;
+/// How long deletions take to reach all pods.
+const SETTLE: u64 = 250;
+
+impl World {
+    /// The server of a pod was started.
+    pub fn start_post_start(&mut self, set: usize, ordinal: u32, proc: ProcId) {
+        self.start_hook(set, ordinal, proc, READY, State::Server);
+    }
+
+    /// A pod's server is to stop.
+    pub fn start_pre_stop(&mut self, set: usize, ordinal: u32, proc: ProcId) {
+        let server = self.proc(proc);
+        let owner = server.is_master() && !server.me().slots.is_empty();
+        let token = self.sets[set].pods.get(&ordinal).is_some_and(|p| p.token);
+        let asks = token && owner && server.answers(self.now());
+        if !asks || self.online_replicas(proc).is_empty() {
+            return self.stops(set, ordinal);
+        }
+        let hook = self.start_hook(set, ordinal, proc, HAND_OVER, State::Heirs);
+        self.hook_asks(hook, Request::View);
+    }
+
+    fn start_hook(
+        &mut self,
+        set: usize,
+        ordinal: u32,
+        proc: ProcId,
+        patience: u64,
+        state: State,
+    ) -> HookId {
+        let id = HookId(self.number());
+        let deadline = self.now() + patience;
+        if let Some(pod) = self.sets[set].pods.get_mut(&ordinal) {
+            if let Some(before) = pod.hook.replace(id) {
+                self.hooks.remove(&before);
+            }
+            let uid = pod.uid;
+            let hook = Hook { set, ordinal, uid, proc, deadline, state, nudged: 0 };
+            self.hooks.insert(id, hook);
+            self.queue.after(20, Event::Hook(id));
+        }
+        id
+    }
+
+    fn stops(&mut self, set: usize, ordinal: u32) {
+        if let Some(pod) = self.sets[set].pods.get_mut(&ordinal)
+            && let Phase::Running(proc) = pod.phase
+        {
+            if let Some(hook) = pod.hook.take() {
+                self.hooks.remove(&hook);
+            }
+            // From 7.0 on the server takes no more writes, and waits for its replicas.
+            self.procs[proc.0 as usize].paused_until = u64::MAX;
+        }
+        self.later(set, ordinal, 50..=250, PodEvent::Stop);
+    }
+
+    fn hook_asks(&mut self, id: HookId, request: Request) {
+        let Some(hook) = self.hooks.get(&id) else { return };
+        let (set, ordinal, uid) = (hook.set, hook.ordinal, hook.uid);
+        if self.sets[set].pods.get(&ordinal).is_some_and(|p| p.token) {
+            self.ask(Caller::Hook(id), set, ordinal, uid, request);
+        } else {
+            let why = "without a credential".to_owned();
+            self.hook_hears(id, Answer::Failed { why, retry: false });
+        }
+    }
+
+    fn set_state(&mut self, id: HookId, state: State) {
+        if let Some(hook) = self.hooks.get_mut(&id) {
+            hook.state = state;
+        }
+    }
+
+    /// A hook wakes up.
+    pub fn hook_goes_on(&mut self, id: HookId) {
+        let Some(hook) = self.hooks.get(&id).cloned() else { return };
+        let now = self.now();
+        if self.proc(hook.proc).dead {
+            return;
+        }
+        let late = now >= hook.deadline;
+        match hook.state {
+            State::Server if self.proc(hook.proc).answers(now) => {
+                let pod = self.sets[hook.set].pods.get(&hook.ordinal);
+                let report = pod.and_then(|p| p.decided.clone());
+                let report = report.unwrap_or_else(|| Report::normal("Started", "it runs"));
+                self.set_state(id, State::Reported);
+                self.hook_asks(id, Request::Report(report));
+            }
+            State::Server if late => self.post_start_ends(id),
+            State::Server => self.queue.after(50, Event::Hook(id)),
+            State::Joining => self.join_goes_on(id, &hook),
+            State::Gate => self.gate(id, &hook),
+            State::Settled(heirs) => {
+                self.set_state(id, State::Choose(heirs));
+                self.hook_asks(id, Request::View);
+            }
+            State::HandOver if late || !self.proc(hook.proc).is_master() => {
+                self.stops(hook.set, hook.ordinal);
+            }
+            State::HandOver => self.queue.after(20, Event::Hook(id)),
+            _ => {}
+        }
+    }
+
+    /// The registry has answered a hook.
+    pub fn hook_hears(&mut self, id: HookId, answer: Answer) {
+        let Some(hook) = self.hooks.get(&id).cloned() else { return };
+        if self.proc(hook.proc).dead {
+            return;
+        }
+        let view = match answer {
+            Answer::View(view) => Some(view),
+            Answer::Done | Answer::Failed { .. } => None,
+        };
+        match (hook.state.clone(), view) {
+            (State::Reported, _) => {
+                let server = self.proc(hook.proc);
+                if server.peers.len() == 1 && server.me().slots.is_empty() {
+                    self.set_state(id, State::Guest);
+                    self.hook_asks(id, Request::View);
+                } else {
+                    self.set_state(id, State::Gate);
+                    self.queue.after(1, Event::Hook(id));
+                }
+            }
+            (State::Guest, Some(view)) => self.join(id, &hook, &view),
+            (State::Joined, _) => {
+                self.set_state(id, State::Gate);
+                self.queue.after(1, Event::Hook(id));
+            }
+            (State::GateView, Some(view)) => self.gate_view(id, &hook, &view),
+            (State::Heirs, Some(view)) => {
+                let mut heirs = self.online_replicas(hook.proc);
+                heirs.retain(|heir| self.stays(*heir, &view));
+                self.set_state(id, State::Settled(heirs));
+                self.queue.after(SETTLE, Event::Hook(id));
+            }
+            (State::Choose(heirs), Some(view)) => self.hand_over(id, &hook, heirs, &view),
+            (State::Heirs | State::Choose(_), None) => self.stops(hook.set, hook.ordinal),
+            _ => self.post_start_ends(id),
+        }
+    }
+
+    fn post_start_ends(&mut self, id: HookId) {
+        let Some(hook) = self.hooks.remove(&id) else { return };
+        if let Some(pod) = self.sets[hook.set].pods.get_mut(&hook.ordinal)
+            && pod.hook == Some(id)
+        {
+            pod.hook = None;
+            pod.running = true;
+            pod.failures = 0;
+        }
+    }
+
+    // --- the gate ---
+
+    fn gate(&mut self, id: HookId, hook: &Hook) {
+        let server = self.proc(hook.proc);
+        if server.ok && server.repl.is_none_or(|r| r.up.is_some()) {
+            return self.post_start_ends(id);
+        }
+        self.set_state(id, State::GateView);
+        self.hook_asks(id, Request::View);
+    }
+
+    fn gate_view(&mut self, id: HookId, hook: &Hook, view: &View) {
+        let own = self.sets[hook.set].pod_name(hook.ordinal);
+        let others = view.pods.iter().filter(|(name, p)| **name != own && p.running && !p.deleting);
+        if (others.count() as u32) + 1 < view.replicas || self.now() >= hook.deadline {
+            return self.post_start_ends(id);
+        }
+        if self.now() >= hook.nudged + 2000 {
+            if let Some(hook) = self.hooks.get_mut(&id) {
+                hook.nudged = self.queue.now();
+            }
+            self.follow_master(hook.proc);
+        }
+        self.set_state(id, State::Gate);
+        self.queue.after(500, Event::Hook(id));
+    }
+
+    /// Naming the master again makes a replica look where it is now.
+    fn follow_master(&mut self, proc: ProcId) {
+        let server = self.proc(proc);
+        let Some(repl) = server.repl.filter(|r| r.up.is_none()) else { return };
+        let Some(of) = server.master() else { return };
+        let known = server.peer(of).and_then(|p| p.addr);
+        if known.is_some() && known != repl.host && repl.host.is_some() {
+            self.act(proc, |server, cx| server.replicate(cx, of));
+        }
+    }
+
+    // --- handing over ---
+
+    fn online_replicas(&self, of: ProcId) -> Vec<ProcId> {
+        self.procs.iter().filter(|p| Self::is_linked(p, of)).map(|p| p.with.id).collect()
+    }
+
+    fn stays(&self, heir: ProcId, view: &View) -> bool {
+        let ip = self.proc(heir).with.addr.ip();
+        let pod = view.pods.values().find(|p| p.ips.contains(&ip) && p.running);
+        pod.is_some_and(|p| !p.deleting)
+    }
+
+    fn hand_over(&mut self, id: HookId, hook: &Hook, mut heirs: Vec<ProcId>, view: &View) {
+        heirs.retain(|heir| self.stays(*heir, view) && self.proc(*heir).answers(self.now()));
+        let best = heirs.into_iter().max_by_key(|heir| self.proc(*heir).offset);
+        let mine = self.proc(hook.proc).id();
+        let best = best.filter(|heir| self.proc(*heir).master() == Some(mine));
+        let asked =
+            best.is_some_and(|heir| self.act(heir, |p, cx| p.take_over(cx, Takeover::Graceful)));
+        if asked {
+            self.set_state(id, State::HandOver);
+            self.queue.after(20, Event::Hook(id));
+        } else {
+            self.stops(hook.set, hook.ordinal);
+        }
+    }
+
+    // --- guests ---
+
+    /// A member of the set that has named its id, and knows others.
+    fn host(&mut self, own: &str, view: &View) -> Option<Addr> {
+        let others = view.pods.iter().filter(|(name, p)| **name != own && p.running);
+        let ips: Vec<_> = others.flat_map(|(_, p)| p.ips.clone()).collect();
+        ips.into_iter().filter_map(Addr::of).find(|addr| {
+            let (_, answer) = self.probe_at(addr.client());
+            let Some(id) = self.net.who(*addr) else { return false };
+            let server = self.proc(id);
+            matches!(answer, Probed::Node(_))
+                && server.peers.len() > 1
+                && matches!(server.with.owner, Owner::Pod { .. })
+        })
+    }
+
+    fn report_joined(&mut self, id: HookId, me: Option<Nid>) {
+        let report = match me {
+            Some(me) => Report {
+                node_id: Some(self.names.id(me)),
+                ..Report::normal("Joined", "joined as a replica")
+            },
+            None => Report::warning("NotJoined", "nobody to meet"),
+        };
+        self.set_state(id, State::Joined);
+        self.hook_asks(id, Request::Report(report));
+    }
+}

@@ -1,0 +1,63 @@
+//! A guest joins its cluster, by the real hook's rules.
+
+use std::collections::BTreeMap;
+
+use cluster::protocol::View;
+
+use super::{Hook, HookId, State};
+use crate::engine::{Peer, Proc, Role};
+use crate::ids::Nid;
+use crate::units::UnitSet;
+use crate::world::{Event, World};
+
+impl World {
+    pub(super) fn join(&mut self, id: HookId, hook: &Hook, view: &View) {
+        let own = self.sets[hook.set].pod_name(hook.ordinal);
+        let Some(at) = self.host(&own, view) else { return self.report_joined(id, None) };
+        self.counts.joins += 1;
+        self.tell(|| format!("{} meets {}", self.who(hook.proc), at.0));
+        self.act(hook.proc, |server, cx| server.meet(cx, at));
+        self.set_state(id, State::Joining);
+        self.queue.after(100, Event::Hook(id));
+    }
+
+    pub(super) fn join_goes_on(&mut self, id: HookId, hook: &Hook) {
+        if let Some(master) = missed_most(self.proc(hook.proc), self.units.all())
+            && self.act(hook.proc, |server, cx| server.replicate(cx, master))
+        {
+            let me = self.proc(hook.proc).id();
+            return self.report_joined(id, Some(me));
+        }
+        if self.now() >= hook.deadline {
+            return self.report_joined(id, None);
+        }
+        self.queue.after(100, Event::Hook(id));
+    }
+}
+
+/// The living slot owner with the fewest living replicas, while all slots have a living owner.
+fn missed_most(server: &Proc, all: UnitSet) -> Option<Nid> {
+    let alive = |p: &&Peer| {
+        let failing = p.fail || p.pfail || p.noaddr || p.handshake.is_some();
+        !failing && p.link.is_some()
+    };
+    let mut covered = UnitSet::default();
+    let mut replicas: BTreeMap<Nid, u32> = BTreeMap::new();
+    for owner in server.peers.iter().filter(alive).filter(|p| p.role == Role::Master) {
+        if !owner.slots.is_empty() {
+            covered.add(owner.slots);
+            replicas.insert(owner.id, 0);
+        }
+    }
+    if covered != all {
+        return None;
+    }
+    for peer in server.peers.iter().filter(alive) {
+        if let Role::Replica(of) = peer.role
+            && let Some(count) = replicas.get_mut(&of)
+        {
+            *count += 1;
+        }
+    }
+    replicas.into_iter().min_by_key(|(_, count)| *count).map(|(id, _)| id)
+}

@@ -1,0 +1,150 @@
+//! The end of a run: all is well again, or somebody has to say why not.
+
+use super::Invariant;
+use crate::data::Stale;
+use crate::kube::{Phase, Pod};
+use crate::units::Unit;
+use crate::world::{Event, World};
+
+/// How long after the faults everything has to be well.
+pub const BOUND: u64 = 300_000;
+
+impl World {
+    /// The faults are over: nothing is away, blocked or cut any more.
+    pub fn calm_down(&mut self) {
+        let now = self.now();
+        self.calm_at = Some(now);
+        self.crashes.clear();
+        self.slow.clear();
+        for set in &mut self.sets {
+            set.blocked.clear();
+        }
+        self.tell(|| "the faults are over".to_owned());
+    }
+
+    /// A look at everything.
+    pub fn check(&mut self) {
+        for set in 0..self.sets.len() {
+            if self.clients[set] {
+                self.check_two(set);
+                self.check_merged(set);
+            }
+        }
+        if let Some(calm_at) = self.calm_at {
+            self.check_whether_over(calm_at);
+        }
+        self.queue.after(500, Event::Check);
+    }
+
+    fn check_whether_over(&mut self, calm_at: u64) {
+        let now = self.now();
+        let sets: Vec<_> = self.sets.iter().filter(|s| s.exists).map(|s| s.index).collect();
+        let well = sets.iter().all(|set| self.is_well(*set));
+        let since = match self.watch.well_since {
+            _ if !well => None,
+            None => Some(now),
+            since => since,
+        };
+        self.watch.well_since = since;
+        // A lone master says ok for one node timeout before it notices.
+        let quiet = 2 * self.schedule.config.timeout + 2000;
+        if let Some(since) = since.filter(|since| now >= since + quiet) {
+            self.watch.over = true;
+            self.counts.recovery = since.saturating_sub(calm_at);
+            sets.into_iter().for_each(|set| self.check_lost(set));
+        } else if now >= calm_at + BOUND {
+            self.watch.over = true;
+            sets.into_iter().filter(|set| !self.is_well(*set)).collect::<Vec<_>>()
+                .into_iter()
+                .for_each(|set| self.check_stuck(set));
+        }
+    }
+
+    /// Whether every unit has a server that takes writes, and every pod one that is in its
+    /// cluster; a pod that was left to a person does not count.
+    fn is_well(&self, set: usize) -> bool {
+        let now = self.now();
+        let s = &self.sets[set];
+        let taken = |unit: Unit| self.living(set).any(|id| self.proc(id).accepts(unit, now));
+        self.units.each().all(taken)
+            && s.rollout.is_empty()
+            && (0..s.replicas).all(|ordinal| {
+                let spoiled = self.watch.spoiled.contains(&(set, ordinal));
+                let Some(pod) = s.pods.get(&ordinal) else { return false };
+                self.is_in_cluster(pod) || (spoiled && pod.refused.is_some())
+            })
+    }
+
+    fn is_in_cluster(&self, pod: &Pod) -> bool {
+        pod.proc().map(|id| self.proc(id)).is_some_and(|p| {
+            p.ok && p.peers.len() > 1 && p.repl.is_none_or(|r| r.up.is_some())
+        })
+    }
+
+    /// Every write that had to stay is readable; no write that could have been refused was lost.
+    fn check_lost(&mut self, set: usize) {
+        let now = self.now();
+        for unit in self.units.each() {
+            let Some(owner) = self.living(set).find(|id| self.proc(*id).accepts(unit, now)) else {
+                continue;
+            };
+            let all = self.ledger.of(self.units.count(), set, unit);
+            let lost = all.without(&self.proc(owner).data);
+            let stale = |w: &crate::data::WriteId| {
+                self.ledger.get(*w).stale == Some(Stale::Preventable)
+            };
+            if let Some(write) = lost.each().find(stale) {
+                let write = self.ledger.get(write);
+                let text = format!(
+                    "{} took a write of {unit:?} at {} ms as a stale master, and it is lost",
+                    self.who(write.by),
+                    write.at
+                );
+                return self.violated(Invariant::StaleWrite, text);
+            }
+            let lost = lost.without(self.ledger.excused());
+            let Some(first) = lost.each().next() else { continue };
+            let holds = self.disks.iter().enumerate().filter(|(_, disk)| {
+                disk.set == set && !disk.lost && disk.data.meets(&lost)
+            });
+            let holds: Vec<_> =
+                holds.map(|(i, disk)| format!("disk {i} of {}", disk.ordinal)).collect();
+            let first = self.ledger.get(first);
+            let text = format!(
+                "{} writes of {unit:?} are lost, the first one taken by {} at {} ms; {} owns it now; \
+                 they are on {holds:?}",
+                lost.count(),
+                self.who(first.by),
+                first.at,
+                self.who(owner)
+            );
+            return self.violated(Invariant::LostWrite, text);
+        }
+    }
+
+    /// All is not well after the bound: a person has to decide, or it is a fault.
+    fn check_stuck(&mut self, set: usize) {
+        let s = &self.sets[set];
+        let left = s.pods.iter().filter(|(o, _)| self.watch.spoiled.contains(&(set, **o)));
+        if let Some(why) = left.filter_map(|(_, pod)| pod.refused.as_ref()).next() {
+            let why: String = why.chars().take(70).collect();
+            *self.counts.human.entry(why).or_default() += 1;
+            return;
+        }
+        let pods: Vec<_> = s.pods.iter().map(|(o, pod)| format!("{o}: {}", self.state(pod))).collect();
+        let text = format!("{} is not well: {}", s.namespace, pods.join("; "));
+        self.violated(Invariant::Stuck, text);
+    }
+
+    fn state(&self, pod: &Pod) -> String {
+        match pod.phase {
+            Phase::Running(id) => {
+                let link = self.proc(id).repl.map(|r| r.up.is_some());
+                let known = self.proc(id).peers.len();
+                let state = if self.proc(id).ok { "ok" } else { "fail" };
+                format!("{}, {state}, link {link:?}, knows {known}", self.told(id))
+            }
+            phase => format!("{phase:?} {}", pod.refused.clone().unwrap_or_default()),
+        }
+    }
+}

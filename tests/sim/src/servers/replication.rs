@@ -1,0 +1,121 @@
+//! Replication: a replica copies whoever answers where it dials, then gets every write.
+//!
+//! Guarantees: what a replica had before a copy is gone after it.
+
+use crate::data::WriteId;
+use crate::engine::{Link, Proc};
+use crate::ids::ProcId;
+use crate::world::{Event, World};
+
+/// `repl-timeout`.
+const TIMEOUT: u64 = 60_000;
+
+impl World {
+    pub(super) fn replicate(&mut self, id: ProcId) {
+        let now = self.now();
+        let Some(mut repl) = self.proc(id).repl else { return };
+        if let Some(link) = repl.up.or(repl.copying) {
+            let source = self.proc(link.to);
+            let behind = source.offset.saturating_sub(20);
+            if source.stream != link.stream || self.net.is_reset(link.to) {
+                repl.broke(now);
+            } else if repl.up.is_some() && self.net.is_open(id, link.to) {
+                repl.last_io = now;
+                let own = &mut self.procs[id.0 as usize];
+                own.offset = own.offset.max(behind);
+            } else if now > repl.last_io + TIMEOUT {
+                repl.broke(now);
+            }
+        }
+        if repl.up.is_none() && repl.copying.is_none() && now >= repl.retry {
+            repl.retry = now + 1000;
+            if let Some(to) = repl.host.and_then(|addr| self.net.connect(id, addr))
+                && to != id
+                && self.serves(to, id)
+            {
+                let source = self.proc(to);
+                repl.copying = Some(Link { to, stream: source.stream });
+                repl.last_io = now;
+                let partly = self.proc(id).data.is_within(&source.data);
+                let delay = if partly { self.chance(20..=120) } else { self.chance(100..=1500) };
+                self.queue.after(delay, Event::Copied(id));
+            }
+        }
+        self.procs[id.0 as usize].repl = Some(repl);
+    }
+
+    /// Whether a server lets another one copy it.
+    fn serves(&self, to: ProcId, replica: ProcId) -> bool {
+        let source = self.proc(to);
+        let linked = source.repl.is_none_or(|r| r.up.is_some());
+        linked && source.with.secret == self.proc(replica).with.secret
+    }
+
+    /// Whether a living server is linked to that one as its replica.
+    pub fn is_linked(proc: &Proc, to: ProcId) -> bool {
+        !proc.dead && proc.repl.is_some_and(|r| r.up.is_some_and(|up| up.to == to))
+    }
+
+    pub(super) fn has_replicas(&self, id: ProcId) -> bool {
+        self.procs.iter().any(|p| Self::is_linked(p, id))
+    }
+
+    /// A copy is complete: whatever the replica had is gone.
+    pub fn copied(&mut self, id: ProcId) {
+        let now = self.now();
+        let Some(mut repl) = self.proc(id).repl.filter(|_| !self.proc(id).dead) else { return };
+        let Some(link) = repl.copying.take() else { return };
+        let source = self.proc(link.to);
+        if source.dead || source.stream != link.stream || !self.net.is_open(id, link.to) {
+            repl.retry = now + 1000;
+            self.procs[id.0 as usize].repl = Some(repl);
+            return;
+        }
+        let (data, offset) = (source.data.clone(), source.offset);
+        repl.up = Some(link);
+        repl.last_io = now;
+        let proc = &mut self.procs[id.0 as usize];
+        proc.repl = Some(repl);
+        proc.offset = offset;
+        let before = std::mem::replace(&mut proc.data, data);
+        self.tell(|| {
+            let (had, has) = (before.count(), self.proc(id).data.count());
+            format!("{} has copied {}: had {had} keys, has {has}", self.who(id), self.who(link.to))
+        });
+        self.persist(id);
+        self.check_copy(id, link.to);
+    }
+
+    /// A write comes over a replica's link.
+    pub fn stream(&mut self, from: ProcId, to: ProcId, write: WriteId) {
+        if Self::is_linked(self.proc(to), from) && !self.net.is_cut(to) && !self.net.is_cut(from) {
+            self.keep(to, write);
+        }
+    }
+
+    /// A server holds a write, on its disk too, and passes it on.
+    pub fn keep(&mut self, id: ProcId, write: WriteId) {
+        let proc = &mut self.procs[id.0 as usize];
+        proc.data.insert(write);
+        proc.offset += 100;
+        let (disk, persist) = (proc.with.disk, proc.with.persist);
+        if let Some(disk) = disk.filter(|_| persist) {
+            self.disk(disk).data.insert(write);
+        }
+        for i in 0..self.procs.len() {
+            if Self::is_linked(&self.procs[i], id) {
+                let delay = self.chance(1..=8);
+                let to = ProcId(i as u32);
+                self.queue.after(delay, Event::Stream { from: id, to, write });
+            }
+        }
+    }
+
+    /// Its disk holds what it holds.
+    pub fn persist(&mut self, id: ProcId) {
+        let with = self.proc(id).with;
+        if let (Some(disk), true) = (with.disk, with.persist) {
+            self.disks[disk.0].data = self.proc(id).data.clone();
+        }
+    }
+}

@@ -143,9 +143,7 @@ impl World {
         self.disk(disk).conf = match how {
             Damage::Missing => File::None,
             Damage::Zero => File::Text(vec![0; text.len()]),
-            Damage::Cut(part) => {
-                File::Text(text[..text.len() * usize::from(part) / 100].to_vec())
-            }
+            Damage::Cut(part) => File::Text(text[..text.len() * usize::from(part) / 100].to_vec()),
         };
         self.watch.spoiled.insert((set, pod));
     }

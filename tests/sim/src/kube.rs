@@ -247,7 +247,7 @@ impl World {
                         return;
                     }
                 }
-                Some(pod) if ordered && !(pod.ready && !pod.deleting) => return,
+                Some(pod) if ordered && (pod.deleting || !pod.ready) => return,
                 Some(_) => {}
             }
         }

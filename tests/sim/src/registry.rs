@@ -139,16 +139,8 @@ impl World {
     /// Sends a request.
     pub fn ask(&mut self, caller: Caller, set: usize, ordinal: u32, uid: u32, request: Request) {
         let id = OpId(self.number());
-        let mut op = Op {
-            caller,
-            set,
-            ordinal,
-            uid,
-            request,
-            phase: Phase::Read,
-            tries: 0,
-            answer: None,
-        };
+        let mut op =
+            Op { caller, set, ordinal, uid, request, phase: Phase::Read, tries: 0, answer: None };
         let delay = self.chance(4..=20);
         if self.api.outage_now(self.now()).is_some() {
             op.answer = Some(unreachable());

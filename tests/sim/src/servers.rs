@@ -74,8 +74,7 @@ impl World {
             None => (None, Writes::default()),
         };
         let times = (now, loading);
-        let proc =
-            Proc::start(with, conf.as_ref(), data, times, &mut self.names, &self.units);
+        let proc = Proc::start(with, conf.as_ref(), data, times, &mut self.names, &self.units);
         self.procs.push(proc);
         self.about.push(None);
         self.net.listen(id, with.addr, now + loading);

@@ -99,7 +99,8 @@ fn soak(asked: Asked) -> Result<bool, String> {
     let mut counts = Counts::default();
     let (mut done, mut failed) = (0u64, 0u64);
     let limit = Duration::from_secs(asked.seconds.unwrap_or(u64::MAX >> 20));
-    let schedules = asked.schedules.unwrap_or(if asked.seconds.is_some() { u64::MAX } else { 10_000 });
+    let schedules =
+        asked.schedules.unwrap_or(if asked.seconds.is_some() { u64::MAX } else { 10_000 });
     let mut told = Instant::now();
     while done < schedules && began.elapsed() < limit {
         let schedule = generate::schedule(asked.from + done);

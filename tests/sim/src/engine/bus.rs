@@ -186,9 +186,7 @@ impl Proc {
             self.take_slots(cx, s, packet.epoch, packet.slots);
         }
         let newer = self.peers.iter().find(|p| {
-            p.id != packet.sender
-                && p.epoch > packet.epoch
-                && !p.slots.and(packet.slots).is_empty()
+            p.id != packet.sender && p.epoch > packet.epoch && !p.slots.and(packet.slots).is_empty()
         });
         if let Some(newer) = newer {
             let Peer { id, epoch, slots, .. } = *newer;

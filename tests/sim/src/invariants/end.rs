@@ -54,7 +54,9 @@ impl World {
             sets.into_iter().for_each(|set| self.check_lost(set));
         } else if now >= calm_at + BOUND {
             self.watch.over = true;
-            sets.into_iter().filter(|set| !self.is_well(*set)).collect::<Vec<_>>()
+            sets.into_iter()
+                .filter(|set| !self.is_well(*set))
+                .collect::<Vec<_>>()
                 .into_iter()
                 .for_each(|set| self.check_stuck(set));
         }
@@ -76,9 +78,9 @@ impl World {
     }
 
     fn is_in_cluster(&self, pod: &Pod) -> bool {
-        pod.proc().map(|id| self.proc(id)).is_some_and(|p| {
-            p.ok && p.peers.len() > 1 && p.repl.is_none_or(|r| r.up.is_some())
-        })
+        pod.proc()
+            .map(|id| self.proc(id))
+            .is_some_and(|p| p.ok && p.peers.len() > 1 && p.repl.is_none_or(|r| r.up.is_some()))
     }
 
     /// Every write that had to stay is readable; no write that could have been refused was lost.
@@ -90,9 +92,8 @@ impl World {
             };
             let all = self.ledger.of(self.units.count(), set, unit);
             let lost = all.without(&self.proc(owner).data);
-            let stale = |w: &crate::data::WriteId| {
-                self.ledger.get(*w).stale == Some(Stale::Preventable)
-            };
+            let stale =
+                |w: &crate::data::WriteId| self.ledger.get(*w).stale == Some(Stale::Preventable);
             if let Some(write) = lost.each().find(stale) {
                 let write = self.ledger.get(write);
                 let text = format!(
@@ -104,9 +105,11 @@ impl World {
             }
             let lost = lost.without(self.ledger.excused());
             let Some(first) = lost.each().next() else { continue };
-            let holds = self.disks.iter().enumerate().filter(|(_, disk)| {
-                disk.set == set && !disk.lost && disk.data.meets(&lost)
-            });
+            let holds = self
+                .disks
+                .iter()
+                .enumerate()
+                .filter(|(_, disk)| disk.set == set && !disk.lost && disk.data.meets(&lost));
             let holds: Vec<_> =
                 holds.map(|(i, disk)| format!("disk {i} of {}", disk.ordinal)).collect();
             let first = self.ledger.get(first);
@@ -131,7 +134,8 @@ impl World {
             *self.counts.human.entry(why).or_default() += 1;
             return;
         }
-        let pods: Vec<_> = s.pods.iter().map(|(o, pod)| format!("{o}: {}", self.state(pod))).collect();
+        let pods: Vec<_> =
+            s.pods.iter().map(|(o, pod)| format!("{o}: {}", self.state(pod))).collect();
         let text = format!("{} is not well: {}", s.namespace, pods.join("; "));
         self.violated(Invariant::Stuck, text);
     }

@@ -61,8 +61,9 @@ impl World {
 
     /// Whether somebody of a set owns a unit at a higher epoch: a living server, or a disk.
     pub fn is_owned_above(&mut self, set: usize, unit: Unit, epoch: u64, but: ProcId) -> bool {
-        let above =
-            |claimed: Option<Claimed>| claimed.is_some_and(|c| c.epoch > epoch && c.units.has(unit));
+        let above = |claimed: Option<Claimed>| {
+            claimed.is_some_and(|c| c.epoch > epoch && c.units.has(unit))
+        };
         if self.living(set).any(|id| id != but && above(self.proc(id).claimed())) {
             return true;
         }
@@ -163,9 +164,9 @@ impl World {
     /// Whether anybody knows a node of another set.
     pub fn check_merged(&mut self, set: usize) {
         let foreign = |p: &&Peer| self.watch.ids.get(&p.id).is_some_and(|of| *of != set);
-        let found = self.living(set).find_map(|id| {
-            self.proc(id).peers.iter().find(foreign).map(|p| (id, p.id))
-        });
+        let found = self
+            .living(set)
+            .find_map(|id| self.proc(id).peers.iter().find(foreign).map(|p| (id, p.id)));
         if let Some((id, of)) = found {
             let text = format!("{} knows {} of another set", self.who(id), self.names.short(of));
             self.violated(Invariant::Merged, text);

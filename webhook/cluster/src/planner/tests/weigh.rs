@@ -325,12 +325,7 @@ fn the_heir_takes_over_by_its_file() {
         reason: String::new(),
     };
     view.successions.insert(id(0), succession);
-    world.disk = DiskSeen {
-        nodes_conf: Some(file(3, 99).into_bytes()),
-        data: true,
-        files: true,
-        mark: None,
-    };
+    world.disk = disk(&file(3, 99));
     let (actions, _) = world.run();
     let conf = written(&actions);
     let me = conf.myself().unwrap();
@@ -346,12 +341,7 @@ fn a_master_with_an_heir_in_the_record_steps_down() {
     let succession =
         crate::protocol::Succession { heir: id(3), slots, epoch: 7, reason: String::new() };
     world.view.as_mut().unwrap().successions.insert(id(0), succession);
-    world.disk = DiskSeen {
-        nodes_conf: Some(file(0, 99).into_bytes()),
-        data: true,
-        files: true,
-        mark: None,
-    };
+    world.disk = disk(&file(0, 99));
     let (actions, _) = world.run();
     assert_eq!(reason(&actions), "SteppedDown");
     assert_eq!(written(&actions).myself().unwrap().master, Some(id(3)));
@@ -400,8 +390,7 @@ fn a_damaged_file_is_made_again_from_what_living_members_see() {
     let mut cut = file(0, 99);
     cut.truncate(cut.find("vars").unwrap());
     for damage in ["garbage\n".to_owned(), cut] {
-        world.disk =
-            DiskSeen { nodes_conf: Some(damage.into_bytes()), data: true, files: true, mark: None };
+        world.disk = disk(&damage);
         let (actions, _) = world.run();
         assert_eq!(reason(&actions), "Salvaged");
         let conf = written(&actions);
@@ -414,7 +403,7 @@ fn a_damaged_file_is_made_again_from_what_living_members_see() {
 #[test]
 fn a_damaged_file_is_refused_when_nobody_is_there_to_ask() {
     let mut world = World::stopped(&[]);
-    world.disk = DiskSeen { nodes_conf: Some(b"x".to_vec()), data: true, files: true, mark: None };
+    world.disk = disk("x");
     let (actions, _) = world.run();
     assert!(refusal(&actions).contains("nodes.conf is damaged"), "{}", refusal(&actions));
 }
@@ -430,12 +419,7 @@ fn without_the_registry_an_empty_master_does_not_guess() {
 #[test]
 fn the_first_to_come_back_takes_no_writes_until_it_has_met_others() {
     let flags = |world: &mut World| {
-        world.disk = DiskSeen {
-            nodes_conf: Some(file(0, 99).into_bytes()),
-            data: true,
-            files: true,
-            mark: None,
-        };
+        world.disk = disk(&file(0, 99));
         let (actions, _) = world.run();
         let conf = written(&actions);
         [1, 2]
@@ -455,12 +439,7 @@ fn a_copy_of_another_sets_disk_gets_ids_of_its_own() {
         node_id: id(0),
     };
     let mut world = World::stopped(&[]);
-    world.disk = DiskSeen {
-        nodes_conf: Some(file(0, 99).into_bytes()),
-        data: true,
-        files: true,
-        mark: Some(mark.clone()),
-    };
+    world.disk = DiskSeen { mark: Some(mark.clone()), ..disk(&file(0, 99)) };
     let view = world.view.as_mut().unwrap();
     view.earlier.clear();
     view.plan.salt = "own".to_owned();
@@ -499,12 +478,7 @@ fn without_anybody_to_ask_the_record_completes_what_is_left_of_a_file() {
         if let Some(other) = view.earlier.get_mut(&format!("cache-{ordinal}")) {
             other.was = Some(identity(0));
         }
-        world.disk = DiskSeen {
-            nodes_conf: Some(left.as_bytes().to_vec()),
-            data: true,
-            files: true,
-            mark: None,
-        };
+        world.disk = disk(left);
         world.run().0
     };
     // Three of six lines: the own one is whole.
@@ -547,12 +521,7 @@ fn no_replica_is_written_without_its_master() {
         .collect();
     let complete = |world: &mut World| {
         world.view.as_mut().unwrap().members.get_mut("cache-0").unwrap().was = Some(identity(3));
-        world.disk = DiskSeen {
-            nodes_conf: Some(holed.clone().into_bytes()),
-            data: true,
-            files: true,
-            mark: None,
-        };
+        world.disk = disk(&holed);
         let conf = written(&world.run().0);
         assert!(conf.nodes().all(|n| n.master.is_none_or(|of| conf.node(of).is_some())), "{conf}");
         conf.node(id(1)).is_some()

@@ -162,7 +162,7 @@ impl Planner {
                 self.disk =
                     DiskState::Read(Box::new(DiskRead { conf, remains, data, files, mark }));
             }
-            Fact::Forced { at, result } => self.weighing.forced(now, at, result),
+            Fact::Forced { at, result } => self.weighing.forced(at, result),
             Fact::Inspected { at, answer } => self.weighing.inspected(at, answer),
             Fact::Probed { at, answer } => self.probed(now, at, answer),
             Fact::Proposed(result) => self.proposed(now, result),
@@ -217,9 +217,9 @@ impl Planner {
         // Old files of a server that persists nothing now say nothing of what it held last.
         let files = disk.files && config.persistence() != Persistence::Nothing;
         let (conf, data) = (disk.conf.clone(), disk.data);
-        let readable = conf.clone().ok().flatten();
-        self.check_twin(now, readable.as_ref(), poll);
-        self.ask_registry(now, &config, readable.as_ref(), data, poll);
+        let readable = conf.as_ref().ok().and_then(Option::as_ref);
+        self.check_twin(now, readable, poll);
+        self.ask_registry(now, &config, readable, data, poll);
         if self.ending.is_some() || !matches!(self.registry, Registry::Known(_) | Registry::Away(_))
         {
             return;
@@ -261,11 +261,7 @@ impl Planner {
     /// # Errors
     /// If it is a copy, and it can not be known that this set has no ids of its own.
     fn as_this_sets(&self, mut conf: NodesConf) -> Result<NodesConf, String> {
-        let DiskState::Read(disk) = &self.disk else { return Ok(conf) };
-        let place = Place { namespace: &self.setup.namespace, name: &self.setup.set };
-        let Some(mark) = disk.mark.as_ref().filter(|m| record::is_copy(m, place)) else {
-            return Ok(conf);
-        };
+        let Some(mark) = self.foreign_mark() else { return Ok(conf) };
         let whose = format!("{}/{}", mark.namespace, mark.name);
         let Some(view) = self.view() else {
             return Err(format!(
@@ -277,11 +273,11 @@ impl Planner {
         if id.is_some_and(|id| record::is_renamed(mark, id, &view.plan)) {
             return Ok(conf);
         }
-        let native = view.members.iter().chain(&view.earlier).find(|(name, member)| {
-            let Some(mark) = &member.disk.mark else {
-                return **name != view.pod && record::has_begun(&view.plan, member);
-            };
-            **name != view.pod && !record::is_copy(mark, place)
+        let mut others =
+            view.members.iter().chain(&view.earlier).filter(|(name, _)| **name != view.pod);
+        let native = others.find(|(_, member)| match &member.disk.mark {
+            Some(mark) => !record::is_copy(mark, self.place()),
+            None => record::has_begun(&view.plan, member),
         });
         if let Some((native, _)) = native {
             return Err(format!(
@@ -296,14 +292,17 @@ impl Planner {
     /// What is left of a damaged file, if it is this set's own.
     fn remains(&self) -> Option<&Remains> {
         let DiskState::Read(disk) = &self.disk else { return None };
-        disk.remains.as_ref().filter(|_| !self.is_copy())
+        disk.remains.as_ref().filter(|_| self.foreign_mark().is_none())
     }
 
-    /// Whether the disk carries another set's mark.
-    fn is_copy(&self) -> bool {
-        let DiskState::Read(disk) = &self.disk else { return false };
-        let place = Place { namespace: &self.setup.namespace, name: &self.setup.set };
-        disk.mark.as_ref().is_some_and(|mark| record::is_copy(mark, place))
+    /// The disk's mark, if it is another set's: the disk is a copy.
+    fn foreign_mark(&self) -> Option<&Mark> {
+        let DiskState::Read(disk) = &self.disk else { return None };
+        disk.mark.as_ref().filter(|mark| record::is_copy(mark, self.place()))
+    }
+
+    fn place(&self) -> Place<'_> {
+        Place { namespace: &self.setup.namespace, name: &self.setup.set }
     }
 
     /// Weighs a start that could do harm; `None` while something is still to be found out.

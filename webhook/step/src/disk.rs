@@ -192,7 +192,9 @@ fn look_for_data(config: &ServerConfig) -> (bool, bool) {
     };
     let log = |path: &Path| match fs::metadata(path) {
         Ok(meta) => (meta.len() > 0, true),
-        Err(e) => (e.kind() != io::ErrorKind::NotFound, e.kind() != io::ErrorKind::NotFound),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => (false, false),
+        // What can not be looked at may hold something.
+        Err(_) => (true, true),
     };
     let folder = fs::read_dir(config.dir.join(&config.aof_dir)).into_iter().flatten().flatten();
     let parts = folder.map(|e| e.path()).map(|path| match path.extension() {

@@ -72,7 +72,7 @@ impl Planner {
             Twin::Unchecked => {
                 // The file of a copied disk tells where the original's member is, who is no twin.
                 let old = conf
-                    .filter(|_| !self.is_copy())
+                    .filter(|_| self.foreign_mark().is_none())
                     .and_then(NodesConf::myself)
                     .and_then(|me| me.endpoint.address())
                     .filter(|a| !self.setup.ips.contains(&a.ip) && !self.certainly_ended());

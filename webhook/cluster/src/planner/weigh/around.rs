@@ -73,12 +73,7 @@ impl Weighing {
         }
     }
 
-    pub(in crate::planner) fn forced(
-        &mut self,
-        _now: Millis,
-        at: SocketAddr,
-        result: Result<(), String>,
-    ) {
+    pub(in crate::planner) fn forced(&mut self, at: SocketAddr, result: Result<(), String>) {
         if let Some(force) = self.force.as_mut().filter(|f| f.at == at) {
             force.result.get_or_insert(result);
         }

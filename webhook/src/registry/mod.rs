@@ -12,6 +12,7 @@ pub mod http;
 mod nudge;
 mod observe;
 mod past;
+mod propose;
 pub mod record;
 mod register;
 mod store;

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cluster::id::Ordinal;
-use cluster::protocol::{Member, Pod as PodSeen, Proposal, Register, Report, View};
-use cluster::record::{self, Change, Place, Standing};
+use cluster::protocol::{Member, Pod as PodSeen, Register, Report, View};
+use cluster::record::{self, Place};
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -21,10 +21,22 @@ use super::credential::Who;
 use super::observe::{claim, seen};
 use super::past::{Claim, Facts, is_unrecorded, past};
 use super::record::{ClusterRecord, Entry};
-use super::store::{Wanted, is_conflict, is_not_found, selector};
+use super::store::{Wanted, is_not_found, selector};
 use super::{Fault, Registry, events};
 use crate::admission;
 use crate::names;
+
+/// What is known of a set when one of its pods asks.
+#[derive(Debug)]
+pub(super) struct Around {
+    pub(super) ordinal: Ordinal,
+    pub(super) set: StatefulSet,
+    pub(super) record: ClusterRecord,
+    pub(super) pods: BTreeMap<String, PodSeen>,
+    pub(super) claims: Vec<Claim>,
+    /// The pods that have a claim; `None` where it can not be told.
+    pub(super) claimed: Option<BTreeSet<String>>,
+}
 
 // === impl Registry ===
 
@@ -124,6 +136,12 @@ impl Registry {
     /// What a pod's hooks ask for.
     pub(super) async fn view(&self, token: &str) -> Result<View, Fault> {
         let who = self.hook(token)?;
+        let around = self.around(&who).await?;
+        Ok(self.view_around(&who, around, None))
+    }
+
+    /// What is there now, for the bearer of a token who has registered.
+    pub(super) async fn around(&self, who: &Who) -> Result<Around, Fault> {
         let (namespace, set_name) = (who.namespace.as_str(), who.set()?);
         let (records, sets) = (self.store().records(namespace), self.store().sets(namespace));
         let (set, record, claims) = tokio::join!(
@@ -139,104 +157,22 @@ impl Registry {
         }
         let ordinal = Ordinal::of_pod(&who.pod, set_name)
             .ok_or_else(|| Fault::Refused(format!("pod {} has no ordinal", who.pod)))?;
-        let known = record.members();
         let claims = claims?;
-        let reasons = reasons(&set, set_name, &record, &pods, &claims, &known);
-        let claims = claimed_pods(&set, set_name, &claims);
-        Ok(self.view_of(&who, ordinal, &set, &record, pods, reasons, None, claims))
+        let claimed = claimed_pods(&set, set_name, &claims);
+        Ok(Around { ordinal, set, record, pods, claims, claimed })
     }
 
-    /// A change of the record, judged by what is known now and written only if the record is
-    /// still the one that it was judged by.
-    pub(super) async fn propose(&self, token: &str, proposal: &Proposal) -> Result<View, Fault> {
-        let who = match self.hook(token) {
-            Ok(who) => who,
-            Err(_) => self.reviewer.review(token).await?,
-        };
-        let (namespace, set_name) = (who.namespace.as_str(), who.set()?);
-        let ordinal = Ordinal::of_pod(&who.pod, set_name)
-            .ok_or_else(|| Fault::Refused(format!("pod {} has no ordinal", who.pod)))?;
-        for _ in 0..4 {
-            let (records, sets) = (self.store().records(namespace), self.store().sets(namespace));
-            let (set, record, claims) = tokio::join!(
-                sets.get_opt(set_name),
-                records.get_opt(set_name),
-                self.claims(namespace, true)
-            );
-            let set = set?.ok_or_else(|| no_set(set_name))?;
-            let record = record?.ok_or_else(|| no_record(set_name))?;
-            let pods = self.pods_of(&set, Some(&record), namespace, set_name).await?;
-            if pods.get(&who.pod).is_none_or(|p| p.uid != who.uid) {
-                return Err(Fault::Credential(format!("pod {} is gone", who.pod)));
-            }
-            let claims = claims?;
-            let claimed = claimed_pods(&set, set_name, &claims);
-            let members = record.members();
-            let successions = record.status.clone().unwrap_or_default().successions;
-            let change = record::judge(
-                proposal,
-                &Standing {
-                    set: set_name,
-                    replicas: replicas(&set),
-                    pod: &who.pod,
-                    plan: &record.spec.plan,
-                    members: &members,
-                    pods: &pods,
-                    claims: claimed.as_ref(),
-                    successions: &successions,
-                },
-            );
-            let change = change.map_err(Fault::Refused)?;
-            info!(namespace, set = set_name, pod = who.pod, ?change, "Judged a proposal");
-            let Some(written) = self.change(namespace, set_name, &record, &change).await? else {
-                continue;
-            };
-            let reasons = reasons(&set, set_name, &written, &pods, &claims, &members);
-            let before = members.get(&who.pod).cloned();
-            return Ok(self.view_of(&who, ordinal, &set, &written, pods, reasons, before, claimed));
-        }
-        Err(Fault::Unavailable("the record keeps changing".to_owned()))
-    }
-
-    /// Writes a change; `None` if the record is not the one that was judged any more.
-    async fn change(
-        &self,
-        namespace: &str,
-        set: &str,
-        judged: &ClusterRecord,
-        change: &Change,
-    ) -> Result<Option<ClusterRecord>, Fault> {
-        let api = self.store().records(namespace);
-        let version = json!({"resourceVersion": judged.metadata.resource_version});
-        let params = PatchParams::default();
-        let written = match change {
-            Change::Nothing => return Ok(Some(judged.clone())),
-            Change::Generation(generation) => {
-                let patch =
-                    json!({"metadata": version, "spec": {"plan": {"generation": generation}}});
-                api.patch(set, &params, &Patch::Merge(patch)).await
-            }
-            Change::Succession(from, succession) => {
-                let patch = json!({
-                    "metadata": version,
-                    "status": {"successions": {from.as_str(): succession}},
-                });
-                api.patch_status(set, &params, &Patch::Merge(patch)).await
-            }
-        };
-        match written {
-            Ok(record) => Ok(Some(record)),
-            Err(error) if is_conflict(&error) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+    /// That, as the bearer sees it.
+    pub(super) fn view_around(&self, who: &Who, around: Around, before: Option<Member>) -> View {
+        let Around { ordinal, set, record, pods, claims, claimed } = around;
+        let name = record.metadata.name.as_deref().unwrap_or_default();
+        let reasons = reasons(&set, name, &record, &pods, &claims, &record.members());
+        self.view_of(who, ordinal, &set, &record, pods, reasons, before, claimed)
     }
 
     /// A step or hook says what it did.
     pub(super) async fn report(&self, token: &str, report: Report) -> Result<(), Fault> {
-        let who = match self.hook(token) {
-            Ok(who) => who,
-            Err(_) => self.reviewer.review(token).await?,
-        };
+        let who = self.bearer(token).await?;
         let (namespace, set) = (who.namespace.as_str(), who.set()?);
         let record = self.store().records(namespace).get_opt(set).await?;
         let record = record.ok_or_else(|| no_record(set))?;
@@ -271,6 +207,14 @@ impl Registry {
             async move { events::publish(client, &namespace, &set, &who.pod, report).await },
         );
         Ok(())
+    }
+
+    /// Whose token it is: a hook's, or a step's.
+    pub(super) async fn bearer(&self, token: &str) -> Result<Who, Fault> {
+        match self.hook(token) {
+            Ok(who) => Ok(who),
+            Err(_) => self.reviewer.review(token).await,
+        }
     }
 
     fn hook(&self, token: &str) -> Result<Who, Fault> {
@@ -355,7 +299,7 @@ impl Registry {
             .members()
             .into_iter()
             .partition(|(name, m)| pods.get(name).is_some_and(|p| p.uid == m.pod_uid));
-        let status = record.status.clone().unwrap_or_default();
+        let status = record.status.as_ref();
         // Its own steps run only while its server does not.
         let predecessor_ended = before
             .as_ref()
@@ -378,8 +322,8 @@ impl Registry {
             pods,
             earlier,
             claims,
-            successions: status.successions,
-            forgotten: status.forgotten,
+            successions: status.map(|s| s.successions.clone()).unwrap_or_default(),
+            forgotten: status.map(|s| s.forgotten.clone()).unwrap_or_default(),
             hook_token: self.hooks.borrow().token(who),
         }
     }
@@ -463,7 +407,7 @@ fn wanted(set: &StatefulSet) -> Result<Wanted, Fault> {
     Ok(Wanted { shape, created: false })
 }
 
-fn replicas(set: &StatefulSet) -> u32 {
+pub(super) fn replicas(set: &StatefulSet) -> u32 {
     let replicas = set.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1);
     u32::try_from(replicas).unwrap_or(0)
 }

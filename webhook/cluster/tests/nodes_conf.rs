@@ -229,6 +229,58 @@ fn all_six_members_are_repaired_by_id(#[case] six: Six) {
 }
 
 #[test]
+fn addresses_are_of_the_family_that_members_register() {
+    let address = |n: u8| match n {
+        1 | 2 | 5 => {
+            format!("fd10::{n}:6379@16379,,tls-port=0,shard-id={}", shard((n - 1) % 3 + 1))
+        }
+        _ => format!("10.1.0.{n}:6379@16379,,tls-port=0,shard-id={}", shard((n - 1) % 3 + 1)),
+    };
+    let mut conf = NodesConf::parse(Six::at(1, address).text().as_bytes()).unwrap();
+    let there =
+        |n: u8| Address { ip: format!("fd99::{n}").parse().unwrap(), ..at(n, Ports::plain(6379)) };
+    conf.repair(there(1), &(2..=6).map(|n| (id(n), there(n))).collect());
+    for (n, node) in (1..).zip(conf.nodes()) {
+        assert_eq!(node.endpoint.host, format!("fd99::{n}"));
+    }
+    loads_everywhere(&conf);
+}
+
+#[test]
+fn of_two_without_address_the_owner_is_looked_for_and_the_stranger_left_alone() {
+    let six = Six::of(1).with(2, ":0@0", "master,noaddr", "- 1 1 2 disconnected 5461-10922").with(
+        5,
+        ":0@0",
+        "master,noaddr",
+        "- 1 1 5 disconnected",
+    );
+    let conf = repaired(&six.text(), &[2, 3, 4, 6], |_| Ports::plain(6379));
+    assert_eq!(conf.node(id(2)).unwrap().endpoint.to_string(), "10.9.0.2:6379@16379");
+    let stranger = conf.node(id(5)).unwrap();
+    assert!(stranger.flags.contains(&Flag::NoAddress) && stranger.endpoint.host.is_empty());
+}
+
+/// The common wrapper replaces the first IPv4 address in the line with `myself` by the pod's.
+#[test]
+fn a_wrapper_that_edits_the_own_line_afterwards_changes_nothing() {
+    let edited = |text: &str, own: &str| -> String {
+        let edit = |line: &str| {
+            let is_ip = |w: &&str| w.matches('.').count() == 3;
+            let digits = |c: char| !c.is_ascii_digit() && c != '.';
+            match line.split(digits).find(is_ip).filter(|_| line.contains("myself")) {
+                Some(ip) => line.replacen(ip, own, 1),
+                None => line.to_owned(),
+            }
+        };
+        text.split_inclusive('\n').map(edit).collect()
+    };
+    let before = Six::of(2).text();
+    assert_ne!(edited(&before, "10.9.0.2"), before, "it does change a file that nobody repaired");
+    let repaired = repaired_six(&before).to_string();
+    assert_eq!(edited(&repaired, "10.9.0.2"), repaired);
+}
+
+#[test]
 fn shard_ids_are_those_of_the_masters_then_of_the_replicas_or_all_go() {
     let bare = |n: u8| format!("10.1.0.{n}:6379@16379");
     let own = |n: u8| format!("10.1.0.{n}:6379@16379,,tls-port=0,shard-id={}", shard(n));

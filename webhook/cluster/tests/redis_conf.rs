@@ -6,8 +6,9 @@
 
 use std::path::{Path, PathBuf};
 
-use cluster::launch::{Container, Launch};
+use cluster::launch::{Container, Engine, Launch};
 use cluster::net::Ports;
+use cluster::nodes::Target;
 use cluster::server::{Credential, Files, Persistence, Secret, ServerConfig, matches};
 use rstest::rstest;
 
@@ -97,6 +98,47 @@ fn without_a_directory_it_is_the_working_directory() {
     let files = [("/etc/own.conf", "cluster-enabled yes\n")];
     let config = read_in("/work", &["redis-server", "/etc/own.conf"], &files).unwrap();
     assert_eq!(nodes_conf(&config), "/work/nodes.conf");
+}
+
+#[test]
+fn what_the_working_directory_decides_is_said_to_be_its() {
+    let of = |argv: &[&str], text: &str| {
+        let argv = [&["redis-server", "/etc/own.conf"], argv].concat();
+        let files = [("/etc/own.conf", text)];
+        read_in("/work", &argv, &files).unwrap().from_workdir
+    };
+    assert!(of(&[], "port 7001\n"));
+    assert!(of(&[], "dir ./more\n"));
+    assert!(of(&[], "cluster-config-file /data/nodes.conf\n"), "data are still anywhere");
+    assert!(!of(&[], "dir /data\n"));
+    assert!(!of(&["--dir", "/data"], "dir ./more\n"));
+    let mut config = read_in("/work", &["redis-server"], &[]).unwrap();
+    config.move_to(Path::new("/said"));
+    assert!(!config.from_workdir);
+}
+
+#[test]
+fn each_warning_is_given_once() {
+    let users = "user clerk on >word +@all\n".repeat(3);
+    let config = read(&[], &users).unwrap();
+    let warnings = config.warnings_for(Target::Unknown);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("`clerk` is defined twice"));
+}
+
+#[test]
+fn a_pattern_is_mentioned_to_versions_that_do_not_know_any() {
+    let main = format!("{BASE}include /etc/parts/*.conf\n");
+    let config = read_in("/", &["redis-server", "/etc/own.conf"], &[("/etc/own.conf", &main)]);
+    let config = config.unwrap();
+    let says = |version: &str| config.warnings_for(Target::parse(Engine::Redis, version));
+    assert_eq!(
+        says("6.2.14"),
+        ["`include /etc/parts/*.conf` is a pattern, and Redis before 7.0 takes it for a file's \
+          name and will not start: name the files, or use a newer version"]
+    );
+    assert!(says("7.0.15").is_empty() && says("latest").is_empty());
+    assert!(config.warnings_for(Target::parse(Engine::Valkey, "8.0.1")).is_empty());
 }
 
 #[test]

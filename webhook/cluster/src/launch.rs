@@ -99,6 +99,12 @@ impl Container<'_> {
         self.start(Known { env, files: Some(files) })
     }
 
+    /// The directory that its image starts it in: `/data` in the official ones; `None` where
+    /// nobody has looked.
+    pub fn image_dir(&self) -> Option<&'static str> {
+        is_official(self.image).then_some("/data")
+    }
+
     fn start(&self, known: Known<'_>) -> Launch {
         let expand = |words: &[String]| -> Vec<String> {
             words.iter().map(|w| expand_kubelet(w, known.env.known())).collect()

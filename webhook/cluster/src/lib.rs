@@ -8,6 +8,7 @@ pub mod id;
 pub mod launch;
 pub mod net;
 pub mod nodes;
+pub mod past;
 pub mod plan;
 pub mod planner;
 pub mod protocol;

@@ -26,13 +26,16 @@ use crate::protocol::{Mark, Report, View};
 use crate::record::{self, Place};
 use crate::server::{Persistence, ServerConfig};
 use decide::{Decision, Sound};
+use doubt::Doubts;
 use weigh::{Forced, Step, Weak, Weighing};
 
 pub use facts::{
-    Action, Answer, DiskSeen, Fact, HoldBack, How, Inspected, Inspection, Link, Millis, Poll, Setup,
+    Action, Answer, DiskSeen, Doubt, Fact, HoldBack, How, Inspected, Inspection, Link, Millis,
+    Poll, Setup,
 };
 
 mod decide;
+mod doubt;
 mod facts;
 mod gather;
 mod weigh;
@@ -54,6 +57,7 @@ pub const PROBE_PATIENCE: Millis = Millis(300);
 pub struct Planner {
     setup: Setup,
     disk: DiskState,
+    doubts: Doubts,
     registry: Registry,
     /// The id that is kept although the disk does not say it, once the registry was told.
     declared: Option<NodeId>,
@@ -124,6 +128,7 @@ impl Planner {
         Self {
             setup,
             disk: DiskState::Unread,
+            doubts: Doubts::default(),
             registry: Registry::Idle { next: Millis(0), attempts: 0 },
             declared: None,
             twin: Twin::Unchecked,
@@ -145,7 +150,7 @@ impl Planner {
 
     /// What it waits for, where it waits for something that may not come.
     pub fn waits_for(&self) -> Option<&str> {
-        self.weighing.waits_for.as_deref()
+        self.doubts.waits_for().or(self.weighing.waits_for.as_deref())
     }
 
     /// Takes a fact in.
@@ -161,12 +166,17 @@ impl Planner {
                 let remains = nodes_conf.filter(|_| !whole).map(|bytes| Remains::of(&bytes));
                 self.disk =
                     DiskState::Read(Box::new(DiskRead { conf, remains, data, files, mark }));
+                self.disk_seen(now);
             }
+            Fact::Doubt(doubt) => self.doubts.add(doubt),
             Fact::Forced { at, result } => self.weighing.forced(at, result),
             Fact::Inspected { at, answer } => self.weighing.inspected(at, answer),
             Fact::Probed { at, answer } => self.probed(now, at, answer),
             Fact::Proposed(result) => self.proposed(now, result),
-            Fact::Registered(view) => self.registry = Registry::Known(view),
+            Fact::Registered(view) => {
+                self.doubts.learn(&view);
+                self.registry = Registry::Known(view);
+            }
             Fact::RegistryFailed { why, retry } => self.registry_failed(now, why, retry),
             Fact::Reported(result) => self.reported(result),
             Fact::Resolved(ips) => self.resolved = Some(ips),
@@ -209,6 +219,7 @@ impl Planner {
         let disk = match &self.disk {
             DiskState::Unread => {
                 self.disk = DiskState::Asked;
+                self.doubts.forget();
                 return poll.actions.push(Action::ReadDisk);
             }
             DiskState::Asked => return,
@@ -222,6 +233,9 @@ impl Planner {
         self.ask_registry(now, &config, readable, data, poll);
         if self.ending.is_some() || !matches!(self.registry, Registry::Known(_) | Registry::Away(_))
         {
+            return;
+        }
+        if !self.settle_doubts(now, poll) {
             return;
         }
         let conf = match conf.map(|c| c.map(|c| self.as_this_sets(c)).transpose()) {
@@ -374,7 +388,9 @@ impl Planner {
             Ok(view) => self.registry = Registry::Known(view),
             Err(why) => {
                 self.weighing.refused = Some(why);
-                self.weighing.pause(now);
+                let next = self.weighing.pause(now);
+                // It was judged by what is known now, which may be more than this view says.
+                self.registry = Registry::Idle { next, attempts: 0 };
             }
         }
     }

@@ -10,6 +10,7 @@ use crate::id::{NodeId, Ordinal};
 use crate::nodes::renamed;
 use crate::plan::Plan;
 use crate::protocol::{Disk, Identity, Mark, Member, Pod, Proposal, Register, Role, Succession};
+use crate::slot::SlotRange;
 
 /// What the registry knows when it is asked for a change.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +70,12 @@ pub fn known_identity(plan: &Plan, set: &str, pod: &str, member: &Member) -> Opt
     })
 }
 
+/// What a member was whose disk is blank now, in the plan's present generation: what it was before
+/// the cluster began anew is over, and its seat in the new one is free until it has begun there.
+pub fn remembered(plan: &Plan, set: &str, pod: &str, member: &Member) -> Option<Identity> {
+    known_identity(plan, set, pod, member).filter(|_| is_of_this_generation(plan, member))
+}
+
 /// Who a registering member is, for its entry.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
@@ -114,7 +121,7 @@ pub fn entry(
     if let Some(identity) = &disk.identity {
         return Entry { node_id: Some(identity.node_id), disk, was: None };
     }
-    let was = before.and_then(|b| known_identity(plan, place.name, pod, b));
+    let was = before.and_then(|b| remembered(plan, place.name, pod, b));
     let ordinal = Ordinal::of_pod(pod, place.name).filter(|o| plan.seat(*o).is_some());
     let planned = ordinal.map(|ordinal| plan.node_id(ordinal));
     let node_id = match &was {
@@ -157,6 +164,19 @@ fn is_of_this_generation(plan: &Plan, member: &Member) -> bool {
 /// Whether a member's disk holds data, or will once its server has run.
 pub fn may_hold_data(member: &Member) -> bool {
     member.disk.data || (member.disk.keeps && member.bootstrapped)
+}
+
+/// Whether a member was the master of some of these slots and no others, at a lower epoch: whoever
+/// has them at this one has taken them over from it.
+pub fn has_lost(identity: &Identity, slots: &[SlotRange], epoch: u64) -> bool {
+    identity.role == Role::Master
+        && !identity.slots.is_empty()
+        && identity.config_epoch < epoch
+        && identity.slots.iter().all(|own| within(*own, slots))
+}
+
+fn within(part: SlotRange, all: &[SlotRange]) -> bool {
+    all.iter().any(|range| range.start() <= part.start() && part.end() <= range.end())
 }
 
 /// Judges a proposal.
@@ -242,7 +262,9 @@ impl Standing<'_> {
         let Some((heir_pod, heir_member, heir_identity)) = known(*heir) else {
             return Err(format!("{heir} is not a member that has registered"));
         };
-        if heir_identity.role == Role::Master && !heir_identity.slots.is_empty() {
+        // Unless they are the very ones: it had them before and has followed `from` since.
+        let other = heir_identity.slots.iter().any(|own| !within(*own, slots));
+        if heir_identity.role == Role::Master && other {
             return Err(format!("{heir_pod} owns slots of its own"));
         }
         if !may_hold_data(heir_member) {

@@ -27,6 +27,11 @@ pub enum Reply {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct RespError(&'static str);
 
+/// A field of INFO's answer.
+pub fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+}
+
 /// Encodes a command as an array of bulk strings.
 pub fn command(words: &[&[u8]]) -> Vec<u8> {
     let mut out = format!("*{}\r\n", words.len()).into_bytes();

@@ -11,7 +11,9 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::{Component, Path, PathBuf};
 
+use crate::launch::Engine;
 use crate::net::Ports;
+use crate::nodes::Target;
 use read::Reader;
 use words::WordsError;
 
@@ -24,6 +26,7 @@ mod glob;
 mod persist;
 mod read;
 mod shell;
+mod values;
 pub mod words;
 
 /// Reads files for [`ServerConfig::read`].
@@ -52,6 +55,8 @@ pub struct ServerConfig {
     pub tls: Tls,
     /// Where data files go, in the end.
     pub dir: PathBuf,
+    /// Whether that counts from the directory in which the server is started.
+    pub from_workdir: bool,
     /// Where nodes.conf is.
     pub nodes_conf: PathBuf,
     /// `cluster-announce-ip`, as written.
@@ -83,6 +88,8 @@ pub struct ServerConfig {
     pub aof_file: String,
     /// `appenddirname` (7.0 and later).
     pub aof_dir: String,
+    /// Patterns that stand in an `include`.
+    pub patterns: Vec<String>,
     /// What is read all the same and is hardly meant, one sentence each.
     pub warnings: Vec<String>,
 }
@@ -184,12 +191,30 @@ impl ServerConfig {
         reader.finish()
     }
 
+    /// What the arguments alone show that is hardly meant, where the files are not at hand.
+    pub fn warnings_of_arguments(words: &[String]) -> Vec<String> {
+        read::warnings_of_arguments(words)
+    }
+
+    /// What its owner should know, each sentence once, where this engine reads it.
+    pub fn warnings_for(&self, target: Target) -> Vec<String> {
+        let mut all = Vec::new();
+        let patterns = self.patterns.iter().map(|pattern| too_early(pattern, target));
+        for warning in self.warnings.iter().cloned().chain(patterns.flatten()) {
+            if !all.contains(&warning) {
+                all.push(warning);
+            }
+        }
+        all
+    }
+
     /// Sets the final directory, as the annotation mooring.dev/dir says it.
     pub fn move_to(&mut self, dir: &Path) {
         if let Ok(below) = self.nodes_conf.strip_prefix(&self.dir) {
             self.nodes_conf = normal(&dir.join(below));
         }
         self.dir = normal(dir);
+        self.from_workdir &= dir.is_relative();
     }
 
     /// Sets the port, as the annotation mooring.dev/port says it.
@@ -285,6 +310,19 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+/// What is to be said of an `include` where a version reads it that takes a pattern for a file's
+/// name.
+pub fn too_early(pattern: &str, target: Target) -> Option<String> {
+    let Target::Known { engine: Engine::Redis, major: ..7, .. } = target else { return None };
+    if !read::is_pattern(Path::new(pattern)) {
+        return None;
+    }
+    Some(format!(
+        "`include {pattern}` is a pattern, and Redis before 7.0 takes it for a file's name and will \
+         not start: name the files, or use a newer version"
+    ))
+}
 
 /// Resolves `.` and `..` by their text, as far as no link is in the way.
 fn normal(path: &Path) -> PathBuf {

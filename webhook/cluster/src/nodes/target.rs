@@ -56,6 +56,13 @@ impl Target {
         }
     }
 
+    /// By an image's name and tag.
+    pub fn of_image(image: &str) -> Self {
+        let name = image.rsplit('/').next().unwrap_or_default();
+        let tag = name.split('@').next().and_then(|v| v.split_once(':')).map_or("", |v| v.1);
+        Engine::of_image(image).map_or(Self::Unknown, |engine| Self::parse(engine, tag))
+    }
+
     /// Whether it reads an auxiliary field of that name. An unknown target is not asked to give
     /// anything up.
     pub fn reads(self, aux: &str) -> bool {

@@ -152,8 +152,9 @@ pub(super) fn twin(view: &View, conf: &NodesConf) -> Option<Decision> {
     let id = conf.myself()?.id;
     let other = living_twin(view, id)?;
     Some(Decision::Refuse(format!(
-        "the node id {id} on this disk is also that of the running pod {other}: two pods share one \
-         volume or a copy of it; give each its own"
+        "the node id {id} on the disk of {} is also that of the running pod {other}: two pods share \
+         one volume or a copy of it; give each its own",
+        view.pod
     )))
 }
 

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::id::NodeId;
 use crate::nodes::{NodesConf, Target};
 use crate::protocol::{Mark, Proposal, Register, Report, View};
+use crate::resp::{self, Reply};
 use crate::server::ServerConfig;
 
 /// Milliseconds since the step began.
@@ -47,6 +48,8 @@ pub enum HoldBack {
 pub enum Fact {
     /// What [`Action::ReadDisk`] found.
     Disk(DiskSeen),
+    /// What can not be relied on of the disk whose [`Fact::Disk`] comes next.
+    Doubt(Doubt),
     /// What the server at an address said to an [`Action::Inspect`].
     Inspected {
         /// The address that was asked.
@@ -102,6 +105,16 @@ pub struct DiskSeen {
     pub mark: Option<Mark>,
 }
 
+/// Something about a disk that can not be relied on.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Doubt {
+    /// Somebody holds the lock on nodes.conf. (That nobody holds it proves nothing: since 7.2 a
+    /// running server's lock is on a file that was renamed over.)
+    Locked,
+    /// There is a birth mark, and it can not be read; the text says why.
+    Mark(String),
+}
+
 /// What came of asking a server about itself and its cluster.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Inspected {
@@ -125,6 +138,28 @@ pub struct Inspection {
     pub link: Option<Link>,
     /// Whether it holds any keys.
     pub keys: bool,
+}
+
+// === impl Inspection ===
+
+impl Inspection {
+    /// Reads what a server answered to CLUSTER NODES, INFO replication and DBSIZE.
+    ///
+    /// # Errors
+    /// If an answer is not what it has to be: what a server does not say is not made up.
+    pub fn read(nodes: &str, replication: &str, size: &Reply) -> Result<Self, String> {
+        let nodes = NodesConf::parse(nodes.as_bytes()).map_err(|e| e.to_string())?;
+        let said = |name: &str| resp::field(replication, name);
+        let replica = said("role") == Some("slave");
+        let offset = said(if replica { "slave_repl_offset" } else { "master_repl_offset" });
+        let Reply::Integer(keys) = size else { return Err(format!("DBSIZE says {size:?}")) };
+        let link = replica.then(|| match said("master_link_status") {
+            Some("up") => Link::Up,
+            _ => Link::Down,
+        });
+        let offset = offset.and_then(|v| v.parse().ok()).unwrap_or(0);
+        Ok(Self { nodes, offset, link, keys: *keys > 0 })
+    }
 }
 
 /// A replica's link to its master.
@@ -196,6 +231,18 @@ pub enum How {
     Vote,
     /// Nobody is there to vote, and the record has named it: `CLUSTER FAILOVER TAKEOVER`.
     Record,
+}
+
+// === impl How ===
+
+impl How {
+    /// The word behind `CLUSTER FAILOVER`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Vote => "FORCE",
+            Self::Record => "TAKEOVER",
+        }
+    }
 }
 
 /// What to do now, and when to ask again if nothing happens before.

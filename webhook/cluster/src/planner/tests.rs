@@ -8,6 +8,7 @@ use crate::nodes::Target;
 use crate::plan::Plan;
 use crate::protocol::{Disk, Member, Pod, Proposal};
 
+mod doubt;
 mod weigh;
 
 fn plan() -> Plan {

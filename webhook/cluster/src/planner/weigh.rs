@@ -6,12 +6,15 @@
 //! | disk | what is known | decision |
 //! |---|---|---|
 //! | empty, was master | a living replica has data | Rejoin: it is made master, seen by a majority; then this one starts as its replica, with its old id |
+//! | empty, was master | a replica runs and does not answer | Refuse, after a wait: it may have the data |
 //! | empty, was master | no member of the shard lives, one has its disk | Yield: the record names it heir; start as its replica |
 //! | empty, was master | nobody of the shard has data | Repair, as it was |
 //! | empty, was replica | | Repair, or with a blank disk the same from a living member's view |
 //! | blank | all disks are empty and no process owns anything | Form anew: the plan's next generation |
+//! | blank | nobody is there to ask, the record knows what it was | as with a file that says so |
 //! | blank | a past that is not this member's | Guest |
 //! | unreadable, or cut off in the slots | a living member knows it | Salvage: role and slots as that one sees them |
+//! | cut off, replica | nobody is there to ask, its master's line is whole | Salvage: as it is |
 //! | unreadable | nobody is there to ask | Refuse |
 //!
 //! Guarantees: no slot is guessed: slots come from the own disk, or from a living member's view;
@@ -39,6 +42,8 @@ pub(super) const WEIGH_PATIENCE: Millis = Millis(10_000);
 pub(super) const FORCE_PATIENCE: Millis = Millis(5_000);
 /// How long a majority of masters is waited for before the record decides alone.
 pub(super) const MAJORITY_PATIENCE: Millis = Millis(3_000);
+
+const CUT_OFF: &str = "it was cut off, and its slots can not be known";
 
 /// What is known of a start that could do harm.
 #[derive(Clone, Copy, Debug)]
@@ -107,30 +112,36 @@ pub(super) fn weigh(weak: &Weak<'_>) -> Step {
     if weak.weighing.proposing.is_some() {
         return Step::Proposing;
     }
-    let Some(mut file) = weak.file() else { return weak.without_identity() };
-    if let Some(refusal) = weak.view.and_then(|v| decide::twin(v, &file)) {
-        return Step::Done(refusal);
+    match weak.file() {
+        Some(file) => weak.with_file(file),
+        None => weak.without_identity(),
     }
-    let mut reason = weak.reason();
-    if let Some(view) = weak.view
-        && let Some(epoch) = decide::inheritance(view, &file)
-        && file.succeed(epoch).is_ok()
-    {
-        reason = "Succeeded";
-    }
-    let Some(me) = file.myself().cloned() else { return weak.without_identity() };
-    if let Some((heir, epoch)) = weak.dispossessed(&file, &me) {
-        return weak.follow(file, heir, epoch);
-    }
-    if !me.is_master() || me.slots.is_empty() || weak.data {
-        return weak.done(file, reason, "", Severity::Normal);
-    }
-    weak.empty_owner(file, &me, reason)
 }
 
 // === impl Weak ===
 
 impl Weak<'_> {
+    fn with_file(&self, mut file: NodesConf) -> Step {
+        if let Some(refusal) = self.view.and_then(|v| decide::twin(v, &file)) {
+            return Step::Done(refusal);
+        }
+        let mut reason = self.reason();
+        if let Some(view) = self.view
+            && let Some(epoch) = decide::inheritance(view, &file)
+            && file.succeed(epoch).is_ok()
+        {
+            reason = "Succeeded";
+        }
+        let Some(me) = file.myself().cloned() else { return self.refuse(damaged("no own line")) };
+        if let Some((heir, epoch)) = self.dispossessed(&file, &me) {
+            return self.follow(file, heir, epoch);
+        }
+        if !me.is_master() || me.slots.is_empty() || self.data {
+            return self.done(file, reason, "", Severity::Normal);
+        }
+        self.empty_owner(file, &me, reason)
+    }
+
     /// The own file; else one from the view of a living member that knows this one.
     fn file(&self) -> Option<NodesConf> {
         if let Ok(Some(conf)) = self.conf
@@ -143,8 +154,20 @@ impl Weak<'_> {
         let epoch = epoch.max(self.remains.map_or(0, |r| r.epoch));
         match self.witness(me) {
             Some(witness) => NodesConf::assemble(me, witness.sketches(), epoch, self.target).ok(),
-            None => self.by_record(me, epoch),
+            None => self.by_record(me, epoch).or_else(|| self.replica_as_it_is()),
         }
+    }
+
+    /// A replica's own cut-off file, when nobody is there to ask: its own line and its master's
+    /// are whole. It owns nothing that could be wrong, and its master tells it who is missing.
+    fn replica_as_it_is(&self) -> Option<NodesConf> {
+        if self.view.is_some_and(|view| self.patient() && self.others_come(view)) {
+            return None;
+        }
+        let conf = self.conf.as_ref().ok()?.as_ref()?;
+        let me = conf.myself().filter(|me| me.slots.is_empty())?;
+        conf.node(me.master?).filter(|master| master.is_master())?;
+        Some(conf.clone())
     }
 
     /// A damaged file made whole by the record, when nobody is there to ask. Of a master's own
@@ -155,6 +178,35 @@ impl Weak<'_> {
             return None;
         }
         let proven = remains.sketches.iter().any(|s| s.id == me);
+        let file = self.completed(view, remains.clone(), me, epoch)?;
+        let own = file.myself()?;
+        let inherited = view.successions.values().any(|s| s.heir == me && s.slots == own.slots);
+        (own.slots.is_empty() || proven || inherited).then_some(file)
+    }
+
+    /// What this member was by the record, for a blank disk when nobody is there to ask. It has no
+    /// keys that a slot list could be wrong about, and whoever has its slots at a higher epoch
+    /// keeps them.
+    fn remembered_file(&self, view: &View) -> Option<NodesConf> {
+        let me = self.remembered()?.node_id;
+        let known = all_members(view);
+        let planned = (0..view.replicas).map(|ordinal| format!("{}-{ordinal}", view.name));
+        let mut others = planned.chain(view.claims.iter().flatten().cloned());
+        // A disk that the record has never seen may be of this member's shard.
+        if others.any(|name| name != view.pod && !known.contains_key(&name)) {
+            return None;
+        }
+        let file = self.completed(view, Remains::default(), me, self.highest_epoch(view))?;
+        (!view.forgotten.contains(&me)).then_some(file)
+    }
+
+    fn completed(
+        &self,
+        view: &View,
+        remains: Remains,
+        me: NodeId,
+        epoch: u64,
+    ) -> Option<NodesConf> {
         let record = all_members(view).into_iter().filter_map(|(name, member)| {
             let identity = record::known_identity(&view.plan, &view.name, &name, &member)?;
             let duty = match identity.role {
@@ -171,10 +223,7 @@ impl Weak<'_> {
             let sketch = |id, duty| Sketch { id, address: None, duty, shard_id: None };
             [sketch(s.heir, owns), sketch(*from, Duty::Replica { of: s.heir })]
         });
-        let file = remains.clone().complete(me, record.chain(heirs), epoch, self.target).ok()?;
-        let own = file.myself()?;
-        let inherited = view.successions.values().any(|s| s.heir == me && s.slots == own.slots);
-        (own.slots.is_empty() || proven || inherited).then_some(file)
+        remains.complete(me, record.chain(heirs), epoch, self.target).ok()
     }
 
     /// Of the living members that know this one, the one that has seen the most.
@@ -200,7 +249,7 @@ impl Weak<'_> {
     fn remembered(&self) -> Option<Identity> {
         let view = self.view?;
         let own = view.members.get(&view.pod).into_iter().chain(&view.before);
-        own.filter_map(|m| record::known_identity(&view.plan, &view.name, &view.pod, m)).next()
+        own.filter_map(|m| record::remembered(&view.plan, &view.name, &view.pod, m)).next()
     }
 
     fn reason(&self) -> &'static str {
@@ -251,8 +300,9 @@ impl Weak<'_> {
         let Some(view) = self.view else {
             return self.refuse(match self.conf {
                 Err(why) => damaged(why),
-                Ok(_) if self.data => orphaned(),
-                Ok(_) => format!(
+                Ok(Some(_)) => damaged(CUT_OFF),
+                Ok(None) if self.data => orphaned(),
+                Ok(None) => format!(
                     "this member has an empty disk and can not begin without the registry: {}",
                     self.away
                 ),
@@ -265,7 +315,7 @@ impl Weak<'_> {
             }
             return self.refuse(match self.conf {
                 Err(why) => damaged(why),
-                Ok(Some(_)) => damaged("it was cut off, and its slots can not be known"),
+                Ok(Some(_)) => damaged(CUT_OFF),
                 Ok(None) => orphaned(),
             });
         }
@@ -301,6 +351,9 @@ impl Weak<'_> {
             }
             if let Some(step) = self.leave_to_heir(view) {
                 return step;
+            }
+            if let Some(file) = self.remembered_file(view) {
+                return self.with_file(file);
             }
         }
         let why = match (self.remembered(), view.past.first()) {
@@ -343,7 +396,10 @@ impl Weak<'_> {
             slots: was.slots,
             open_slots: Vec::new(),
         };
-        let mates = self.mates_on_disk(&me, &BTreeSet::new());
+        let mates = self.mates_on_disk(None, &me, &BTreeSet::new());
+        if let Some(mate) = mates.iter().find(|mate| mate.runs) {
+            return Some(self.refuse(mate.out_of_reach()));
+        }
         let heir = mates.iter().max_by_key(|m| (m.certain, m.comes))?;
         Some(self.bequeath(heir.id, &me))
     }

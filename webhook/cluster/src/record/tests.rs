@@ -92,6 +92,38 @@ fn what_a_member_was_is_remembered_until_a_disk_says_more_or_the_cluster_begins_
     assert_eq!((anew.node_id, anew.was), (Some(next.node_id(Ordinal(1))), None));
 }
 
+/// Found by the simulator: under OrderedReady the later members of a cluster that began anew were
+/// still taken for what their disks had said before, and stayed guests.
+#[test]
+fn what_a_disk_said_before_the_cluster_began_anew_is_over() {
+    let next = Plan { generation: 2, ..plan() };
+    let before = member(of(1));
+    let anew = entry(PLACE, &next, "c-1", &register(Disk::default()), Some(&before), &[]);
+    assert_eq!((anew.node_id, anew.was), (Some(next.node_id(Ordinal(1))), None));
+    let same = entry(PLACE, &plan(), "c-1", &register(Disk::default()), Some(&before), &[]);
+    assert_eq!((same.node_id, same.was), (None, Some(identity(1))));
+}
+
+#[test]
+fn an_heir_may_have_owned_the_very_same_slots_before() {
+    let mut world = World::of(of);
+    let mut former = of(3);
+    former.identity = Some(Identity { node_id: identity(3).node_id, ..identity(0) });
+    world.members.insert("c-3".to_owned(), member(former));
+    let mut succession = Succession {
+        heir: identity(3).node_id,
+        slots: vec![SlotRange::new(0, 5461).unwrap()],
+        epoch: 4,
+        reason: String::new(),
+    };
+    let from = identity(0).node_id;
+    let propose =
+        |succession: &Succession| Proposal::Succeed { from, succession: succession.clone() };
+    assert!(world.judge(&propose(&succession)).is_ok());
+    succession.slots = vec![SlotRange::new(0, 5000).unwrap()];
+    assert!(world.judge(&propose(&succession)).unwrap_err().contains("owns slots of its own"));
+}
+
 #[test]
 fn a_copy_is_registered_under_the_ids_it_will_have() {
     let mark = |node_id| Mark {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::acl::{Passwords, Users};
 use super::persist::Save;
+use super::values::{base_name, filled, flag, hostname, number, on, one, port, secret, text};
 use super::words::{self, Directive};
 use super::{
     AnnouncedPorts, ConfigError, Files, MAX_DEPTH, MAX_FILE, MAX_FILES, Secret, ServerConfig, Tls,
@@ -28,6 +29,8 @@ pub(super) struct Reader<'a> {
 
 struct Raw {
     dir: PathBuf,
+    from_workdir: bool,
+    patterns: Vec<String>,
     cluster_enabled: bool,
     port: u16,
     tls_port: u16,
@@ -80,7 +83,8 @@ impl<'a> Reader<'a> {
         // the next file.
         let mut text = String::new();
         let mut begins: Vec<(usize, PathBuf)> = Vec::new();
-        let paths = if path.to_string_lossy().contains(['*', '?', '[']) {
+        let paths = if is_pattern(path) {
+            self.raw.patterns.push(path.display().to_string());
             self.files.glob(path)
         } else {
             vec![path.to_owned()]
@@ -201,6 +205,8 @@ impl Raw {
     fn at(workdir: &Path, save: Save) -> Self {
         Self {
             dir: workdir.to_owned(),
+            from_workdir: true,
+            patterns: Vec::new(),
             cluster_enabled: false,
             port: 6379,
             tls_port: 0,
@@ -268,6 +274,8 @@ impl Raw {
             tls: self.tls.resolve(&self.dir),
             nodes_conf: normal(&self.dir.join(&self.nodes_conf)),
             dir: self.dir,
+            from_workdir: self.from_workdir,
+            patterns: self.patterns,
             announce_ip: self.announce_ip.into_iter().next_back().filter(|ip| !ip.is_empty()),
             announce_hostname: self.announce_hostname,
             announced: self.announced,
@@ -286,6 +294,17 @@ impl Raw {
     }
 
     fn warn(&self, warnings: &mut Vec<String>) {
+        self.warn_of_doubles(warnings);
+        if !self.users.let_in(&self.passwords) {
+            warnings.push(
+                "no password is written out that this server would take from Mooring: set \
+                 masterauth (and masteruser), or give the user `default` a password in clear text"
+                    .to_owned(),
+            );
+        }
+    }
+
+    fn warn_of_doubles(&self, warnings: &mut Vec<String>) {
         let different: BTreeSet<_> = self.announce_ip.iter().collect();
         if let Some(last) = self.announce_ip.last().filter(|_| different.len() > 1) {
             let all = self.announce_ip.join("`, `");
@@ -299,13 +318,6 @@ impl Raw {
                  so remove one of the two lines"
             )
         }));
-        if !self.users.let_in(&self.passwords) {
-            warnings.push(
-                "no password is written out that this server would take from Mooring: set \
-                 masterauth (and masteruser), or give the user `default` a password in clear text"
-                    .to_owned(),
-            );
-        }
     }
 
     fn set(&mut self, name: &str, values: &[String]) -> Result<(), String> {
@@ -354,7 +366,11 @@ impl Raw {
             "appenddirname" => {
                 filled(name, base_name(name, one()?)?)?.clone_into(&mut self.aof_dir);
             }
-            "dir" => self.dir = normal(&self.dir.join(filled(name, one()?)?)),
+            "dir" => {
+                let dir = Path::new(filled(name, one()?)?);
+                self.from_workdir &= dir.is_relative();
+                self.dir = normal(&self.dir.join(dir));
+            }
             "replicaof" | "slaveof" => {
                 let none = values.iter().map(|v| v.to_ascii_lowercase()).eq(["no", "one"]);
                 self.replica_of = (!none).then(|| name.to_owned());
@@ -403,77 +419,34 @@ impl TlsNames {
     }
 }
 
+/// Options that contradict each other, and a file that is read twice, as far as the arguments show
+/// it. What can not be read is said when all is read.
+pub(super) fn warnings_of_arguments(words: &[String]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let mut raw = Raw::at(Path::new("/"), Save::Unsaid);
+    let file = words.first().filter(|w| !w.starts_with('-'));
+    for Directive { name, values } in words::options(words).unwrap_or_default() {
+        let name = name.to_ascii_lowercase();
+        if name == "include" && file.is_some() && values.first() == file {
+            warnings.push(format!(
+                "{} is read twice, as the first argument and by --include: if it defines users, \
+                 Redis 7.0 and later and Valkey stop at the second time",
+                values.concat()
+            ));
+        }
+        let _ = raw.set(&name, &values);
+    }
+    raw.warn_of_doubles(&mut warnings);
+    warnings
+}
+
+pub(super) fn is_pattern(path: &Path) -> bool {
+    path.to_string_lossy().contains(['*', '?', '['])
+}
+
 /// Of each piece that the server reads at once it takes what is before a zero byte, so that such a
 /// line goes on in the next.
 fn as_read_by_the_server(bytes: &[u8]) -> Vec<u8> {
     let pieces = bytes.split_inclusive(|b| *b == b'\n').flat_map(|line| line.chunks(READ_AT_ONCE));
     pieces.flat_map(|piece| piece.split(|b| *b == 0).next().unwrap_or_default()).copied().collect()
-}
-
-fn on(port: u16) -> Option<u16> {
-    (port != 0).then_some(port)
-}
-
-fn one<'a>(name: &str, values: &'a [String]) -> Result<&'a str, String> {
-    match values {
-        // What bytes they were can not be told any more, and a password is bytes.
-        [value] if value.contains('\u{fffd}') => {
-            Err(format!("`{name}` holds bytes that are no UTF-8 text, which Mooring can not use"))
-        }
-        [value] => Ok(value),
-        _ => {
-            let comment = values.iter().any(|v| v.starts_with('#'));
-            let hint = if comment { ": a comment needs a line of its own" } else { "" };
-            Err(format!("`{name}` takes one value and has {}{hint}", values.len()))
-        }
-    }
-}
-
-fn filled<'a>(name: &str, value: &'a str) -> Result<&'a str, String> {
-    if value.is_empty() { Err(format!("`{name}` is empty")) } else { Ok(value) }
-}
-
-fn flag(name: &str, value: &str) -> Result<bool, String> {
-    match value.to_ascii_lowercase().as_str() {
-        "yes" => Ok(true),
-        "no" => Ok(false),
-        _ => Err(format!("`{name}` must be yes or no")),
-    }
-}
-
-fn port(name: &str, value: &str) -> Result<u16, String> {
-    let number = number(value).and_then(|n| u16::try_from(n).ok());
-    number.ok_or_else(|| format!("`{name}` must be a number from 0 to 65535"))
-}
-
-/// As `string2ll` reads it: digits only, none of them a leading zero.
-fn number(value: &str) -> Option<u64> {
-    let plain =
-        value.bytes().all(|b| b.is_ascii_digit()) && (value == "0" || !value.starts_with('0'));
-    value.parse().ok().filter(|n| plain && *n <= i64::MAX as u64)
-}
-
-fn base_name<'a>(name: &str, value: &'a str) -> Result<&'a str, String> {
-    if value.contains(['/', '\\']) {
-        return Err(format!("`{name}` is a file's name without a folder: `dir` says where it is"));
-    }
-    Ok(value)
-}
-
-fn hostname(name: &str, value: &str) -> Result<Option<String>, String> {
-    if value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.') {
-        return Ok(text(value));
-    }
-    Err(format!(
-        "`{name}` may hold letters, digits, dots and hyphens only, and nobody expands variables in \
-         a configuration file"
-    ))
-}
-
-fn secret(value: &str) -> Option<Secret> {
-    text(value).map(Secret)
-}
-
-fn text(value: &str) -> Option<String> {
-    (!value.is_empty()).then(|| value.to_owned())
 }

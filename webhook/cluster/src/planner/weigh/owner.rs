@@ -61,7 +61,7 @@ impl Weak<'_> {
         }
         let alive: BTreeSet<NodeId> =
             self.weighing.living().filter_map(|(_, i)| Some(i.nodes.myself()?.id)).collect();
-        let absent = self.mates_on_disk(me, &alive);
+        let absent = self.mates_on_disk(Some(&file), me, &alive);
         if self.weighing.unclear() || absent.iter().any(|mate| mate.comes) {
             if self.patient() {
                 return Step::Wait("a member of the shard that may have the data".to_owned());
@@ -73,6 +73,9 @@ impl Weak<'_> {
                         .to_owned(),
                 );
             }
+        }
+        if let Some(mate) = absent.iter().find(|mate| mate.runs) {
+            return self.refuse(mate.out_of_reach());
         }
         if let Some(mate) = absent.iter().max_by_key(|m| (m.certain, m.comes)) {
             return self.bequeath(mate.id, me);
@@ -214,7 +217,15 @@ impl Weak<'_> {
     }
 
     /// Members of the shard that do not run now and may have data.
-    pub(super) fn mates_on_disk(&self, me: &Node, alive: &BTreeSet<NodeId>) -> Vec<Mate> {
+    ///
+    /// The record says what a member was when it registered. Who was this one's master then and
+    /// lost its slots since follows it now, as the own file has it.
+    pub(super) fn mates_on_disk(
+        &self,
+        file: Option<&NodesConf>,
+        me: &Node,
+        alive: &BTreeSet<NodeId>,
+    ) -> Vec<Mate> {
         let Some(view) = self.view else { return Vec::new() };
         let mut mates = Vec::new();
         for (name, member) in all_members(view) {
@@ -222,24 +233,29 @@ impl Weak<'_> {
             else {
                 continue;
             };
+            let follows = file.and_then(|f| f.node(identity.node_id)).and_then(|n| n.master);
             let of_shard = match identity.role {
                 Role::Replica { of } => of == me.id,
-                Role::Master => false,
+                Role::Master => record::has_lost(&identity, &me.slots, me.config_epoch),
             };
+            let of_shard = of_shard || follows == Some(me.id);
             if name == view.pod || !of_shard || alive.contains(&identity.node_id) {
                 continue;
             }
             let pod = view.pods.get(&name);
             let registered = view.members.contains_key(&name);
             let disk_stays = view.claims.as_ref().is_none_or(|claims| claims.contains(&name));
-            let holds = if registered {
+            let here = pod.filter(|p| p.injected && !p.deleting);
+            // What its disk held when it registered is less than what it has copied since.
+            let runs = registered && here.is_some_and(|p| p.running);
+            let holds = if registered && !runs {
                 member.disk.data
             } else {
-                disk_stays && record::may_hold_data(&member)
+                (runs || disk_stays) && record::may_hold_data(&member)
             };
             if holds {
-                let comes = pod.is_some_and(|p| p.injected && !p.deleting);
-                mates.push(Mate { id: identity.node_id, certain: member.disk.data, comes });
+                let (id, certain) = (identity.node_id, member.disk.data);
+                mates.push(Mate { id, pod: name, certain, comes: here.is_some(), runs });
             }
         }
         mates
@@ -247,13 +263,30 @@ impl Weak<'_> {
 }
 
 /// A member of the shard that is not there.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Mate {
     pub(super) id: NodeId,
+    pub(super) pod: String,
     /// Whether data were seen on its disk.
     pub(super) certain: bool,
     /// Whether its pod is there, so that it can be waited for.
     pub(super) comes: bool,
+    /// Whether its server runs by the registry's word, and does not answer.
+    pub(super) runs: bool,
+}
+
+// === impl Mate ===
+
+impl Mate {
+    /// What is said while it is out of reach: naming it heir would not make it a master, and
+    /// beginning without it would lose what it has.
+    pub(super) fn out_of_reach(&self) -> String {
+        format!(
+            "this member's disk is empty, and {}, which may have its data, runs and does not answer: \
+             see that it can be reached, or delete it if its machine is gone; trying again",
+            self.pod
+        )
+    }
 }
 
 /// Whether the heir is linked to a majority of the masters that own slots, the one that has gone

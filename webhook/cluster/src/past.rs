@@ -1,0 +1,244 @@
+//! Does this set have a life behind it? Then no plan may be made true.
+//!
+//! Guarantees: pure. It errs towards a past: a member that joins is late, a second cluster beside
+//! the first is a loss.
+
+use std::collections::BTreeMap;
+
+use crate::id::Ordinal;
+use crate::plan::Plan;
+use crate::protocol::{Member, Pod};
+
+/// When the API server made something, in milliseconds of its clock.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Made(pub i64);
+
+/// What is known of a set.
+#[derive(Clone, Debug)]
+pub struct Facts<'a> {
+    /// The set's name.
+    pub set: &'a str,
+    /// The record's plan.
+    pub plan: &'a Plan,
+    /// When its record was made.
+    pub recorded: Made,
+    /// When the StatefulSet was made.
+    pub created: Made,
+    /// `spec.ordinals.start`.
+    pub start: u32,
+    /// The names of its claim templates.
+    pub templates: &'a [String],
+    /// The namespace's claims.
+    pub claims: &'a [Claim],
+    /// Its pods.
+    pub pods: &'a BTreeMap<String, Pod>,
+    /// The record's entries.
+    pub members: &'a BTreeMap<String, Member>,
+}
+
+/// A PersistentVolumeClaim.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// `<template>-<pod>`.
+    pub name: String,
+    /// When it was made.
+    pub created: Made,
+    /// Whether it was filled from somewhere: a snapshot, another claim, a backup.
+    pub restored: bool,
+}
+
+/// Why the set may have a life behind it, one sentence each.
+pub fn past(facts: &Facts<'_>) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if facts.start > 0 {
+        reasons.push(format!(
+            "spec.ordinals.start is {}: the set may have been split off another one",
+            facts.start
+        ));
+    }
+    for (name, pod) in facts.pods {
+        if !pod.injected {
+            reasons.push(format!(
+                "pod {name} runs without the step: the set may be a cluster already"
+            ));
+        } else if is_unrecorded(name, pod, facts.members) {
+            reasons.push(format!(
+                "pod {name} runs and is not in the record, which is younger than the cluster"
+            ));
+        }
+    }
+    for claim in facts.claims {
+        if !facts.templates.iter().any(|t| is_of(&claim.name, t, facts.set)) {
+            continue;
+        }
+        if claim.restored {
+            reasons.push(format!("claim {} was restored from a copy", claim.name));
+        } else if is_older(claim, facts) {
+            reasons.push(format!(
+                "claim {} is older than the cluster's record: it may hold data",
+                claim.name
+            ));
+        }
+    }
+    for (name, member) in facts.members {
+        let planned = Ordinal::of_pod(name, facts.set)
+            .filter(|ordinal| facts.plan.seat(*ordinal).is_some())
+            .map(|ordinal| facts.plan.node_id(ordinal));
+        if let Some(identity) = &member.disk.identity
+            && Some(identity.node_id) != planned
+        {
+            reasons.push(format!(
+                "member {name} has node id {} on its disk, which is not the plan's",
+                identity.node_id
+            ));
+        }
+    }
+    reasons
+}
+
+/// Whether a member's server runs that the record does not know: a blank one registers before it
+/// starts, so the record was lost since.
+pub fn is_unrecorded(name: &str, pod: &Pod, members: &BTreeMap<String, Member>) -> bool {
+    pod.injected && pod.running && !members.contains_key(name)
+}
+
+/// Whether a claim is `<template>-<set>-<ordinal>`.
+fn is_of(claim: &str, template: &str, set: &str) -> bool {
+    let rest = claim.strip_prefix(template).and_then(|r| r.strip_prefix('-'));
+    rest.is_some_and(|pod| Ordinal::of_pod(pod, set).is_some())
+}
+
+/// Older than the record, with one exception: where only the pod template opts in, or API
+/// servers' clocks differ, the record of a new set comes a moment after its first claims.
+fn is_older(claim: &Claim, facts: &Facts<'_>) -> bool {
+    let new_set = facts.created.0 >= facts.recorded.0 - MOMENT;
+    let of_this_set = claim.created.0 >= facts.created.0 - CLOCK;
+    claim.created < facts.recorded && !(new_set && of_this_set)
+}
+
+/// A record comes so many milliseconds after its new set at most.
+const MOMENT: i64 = 10_000;
+/// What the clocks of API servers differ by.
+const CLOCK: i64 = 1_000;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn at(second: i64) -> Made {
+        Made((1_000_000 + second) * 1000)
+    }
+
+    fn claim(name: &str, second: i64) -> Claim {
+        Claim { name: name.to_owned(), created: at(second), restored: false }
+    }
+
+    struct World {
+        plan: Plan,
+        created: i64,
+        start: u32,
+        claims: Vec<Claim>,
+        pods: BTreeMap<String, Pod>,
+        members: BTreeMap<String, Member>,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let plan = Plan { salt: "s".into(), shards: 3, replicas_per_shard: 0, generation: 1 };
+            Self {
+                plan,
+                created: 0,
+                start: 0,
+                claims: Vec::new(),
+                pods: BTreeMap::new(),
+                members: BTreeMap::new(),
+            }
+        }
+
+        fn past(&self) -> Vec<String> {
+            past(&Facts {
+                set: "c",
+                plan: &self.plan,
+                recorded: at(0),
+                created: at(self.created),
+                start: self.start,
+                templates: &["data".to_owned()],
+                claims: &self.claims,
+                pods: &self.pods,
+                members: &self.members,
+            })
+        }
+
+        fn with_member(mut self, pod: &str, id: &str) -> Self {
+            let member = json!({"ips": [], "ports": {"bus": 1}, "podUid": "u", "registeredAt": "t",
+                "disk": {"identity": {"nodeId": id, "role": {"is": "master"}, "configEpoch": 1,
+                "currentEpoch": 1}}});
+            self.members.insert(pod.to_owned(), serde_json::from_value(member).unwrap());
+            self
+        }
+    }
+
+    #[test]
+    fn a_new_set_has_none() {
+        let mut world = World::new();
+        world.claims = vec![claim("data-c-0", 0), claim("data-c-1", 5), claim("data-other-0", -99)];
+        let planned = world.plan.node_id(Ordinal(1)).to_string();
+        let world = world.with_member("c-1", &planned);
+        assert_eq!(world.past(), Vec::<String>::new());
+    }
+
+    /// Found by the simulator: the record of a set without claims was deleted while it ran.
+    #[test]
+    fn a_member_that_runs_and_is_not_in_the_record_tells() {
+        let pod = |running: bool| Pod {
+            uid: "u".to_owned(),
+            ips: Vec::new(),
+            injected: true,
+            running,
+            ready: running,
+            deleting: false,
+        };
+        let mut world = World::new();
+        world.pods.insert("c-1".to_owned(), pod(false));
+        assert_eq!(world.past(), Vec::<String>::new(), "its step has not registered yet");
+        world.pods.insert("c-1".to_owned(), pod(true));
+        assert!(world.past()[0].contains("c-1 runs and is not in the record"));
+        let planned = world.plan.node_id(Ordinal(1)).to_string();
+        assert_eq!(world.with_member("c-1", &planned).past(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn claims_tell() {
+        let mut world = World::new();
+        world.claims = vec![claim("data-c-0", -100)];
+        assert!(world.past()[0].contains("claim data-c-0 is older"));
+        // The set was made just before its record, and its claim after it.
+        world.created = -2;
+        world.claims = vec![claim("data-c-0", -1)];
+        assert!(world.past().is_empty());
+        // Here the claim was there before the set.
+        world.claims = vec![claim("data-c-0", -5)];
+        assert_eq!(world.past().len(), 1);
+        world.claims = vec![Claim { restored: true, ..claim("data-c-2", 50) }];
+        assert!(world.past()[0].contains("restored"));
+        // A retained claim of a record that was made anew.
+        world.created = -5000;
+        world.claims = vec![claim("data-c-0", -1)];
+        assert_eq!(world.past().len(), 1);
+    }
+
+    #[test]
+    fn identities_pods_and_ordinals_tell() {
+        assert!(World::new().with_member("c-1", &"f".repeat(40)).past()[0].contains("c-1"));
+        let beyond = World::new().plan.node_id(Ordinal(7)).to_string();
+        assert_eq!(World::new().with_member("c-7", &beyond).past().len(), 1);
+        let mut world = World::new();
+        let pod = json!({"uid": "u", "injected": false, "running": true, "ready": true,
+            "deleting": false});
+        world.pods.insert("c-2".to_owned(), serde_json::from_value(pod).unwrap());
+        world.start = 3;
+        assert_eq!(world.past().len(), 2);
+    }
+}

@@ -5,6 +5,8 @@
 use std::net::IpAddr;
 
 use cluster::launch::{Container, Launch, ServerLaunch};
+use cluster::nodes::Target;
+use cluster::server::ServerConfig;
 use serde_json::Value;
 
 use crate::admission::Denial;
@@ -94,6 +96,43 @@ pub fn check_announce(container: &Value, server: &Server) -> Result<(), Denial> 
         || value.parse::<IpAddr>().is_ok()
         || variable.is_some_and(|name| name != "POD_NAME" && listed(name));
     if valid { Ok(()) } else { Err(Denial::Announce { container: server.name.clone(), value }) }
+}
+
+/// Refuses a server of which nobody says where its files are; gives a warning where only its
+/// configuration file, which is not seen here, can say it. (The step sees it, and refuses then.)
+pub fn check_dir(
+    container: &Value,
+    server: &Server,
+    knobs: &Knobs,
+) -> Result<Option<String>, Denial> {
+    let image = container["image"].as_str().unwrap_or_default();
+    let known = dir(container, server, knobs).said
+        || container["workingDir"].is_string()
+        || Container { command: None, args: None, image }.image_dir().is_some();
+    let launch = server.launch.as_ref();
+    let by_options = launch.is_some_and(|l| l.config_file().is_none() && l.wrapper.is_none());
+    if known {
+        return Ok(None);
+    }
+    if by_options && knobs.config.is_none() {
+        let (container, image) = (server.name.clone(), image.to_owned());
+        return Err(Denial::NoDir { container, image });
+    }
+    Ok(Some(format!(
+        "in which directory the image {image} starts its server is not known: if the configuration \
+         sets no `dir`, set it, or workingDir, or the annotation mooring.dev/dir, since a member \
+         without it is not started"
+    )))
+}
+
+/// What the arguments show that is hardly meant.
+pub fn warnings(container: &Value, server: &Server) -> Vec<String> {
+    let Some(launch) = &server.launch else { return Vec::new() };
+    let mut warnings = ServerConfig::warnings_of_arguments(&launch.words);
+    let image = container["image"].as_str().unwrap_or_default();
+    let target = Target::of_image(image);
+    warnings.extend(launch.option("include").and_then(|i| cluster::server::too_early(&i, target)));
+    warnings
 }
 
 /// What a container starts, with the variables whose values its spec shows.
@@ -203,6 +242,59 @@ mod tests {
         });
         let server = server(std::slice::from_ref(&container), &Knobs::default()).unwrap();
         assert_eq!(check_announce(&container, &server).is_ok(), valid);
+    }
+
+    #[test]
+    fn contradicting_arguments_are_mentioned() {
+        let said = |args: &[&str]| {
+            let container = json!({"name": "redis", "image": "redis:6.2", "args": args});
+            let server = server(std::slice::from_ref(&container), &Knobs::default()).unwrap();
+            warnings(&container, &server)
+        };
+        let announced = "--cluster-announce-ip";
+        let twice = ["/c.conf", announced, "192.0.2.7", announced, "$(POD_IP)"];
+        assert!(
+            said(&twice)[0].ends_with("the last one counts: `$(POD_IP)`"),
+            "{:?}",
+            said(&twice)
+        );
+        let again = said(&["/c.conf", "--include", "/c.conf"]);
+        assert!(again[0].starts_with("/c.conf is read twice"), "{again:?}");
+        let users = ["/c.conf", "--user", "clerk", "on", "--user", "clerk", "on"];
+        assert!(said(&users)[0].contains("`clerk` is defined twice"), "{:?}", said(&users));
+        let pattern = said(&["/c.conf", "--include", "/parts/*.conf"]);
+        assert!(pattern[0].contains("Redis before 7.0"), "{pattern:?}");
+        assert_eq!(said(&["/c.conf", announced, "$(POD_IP)"]), Vec::<String>::new());
+    }
+
+    #[rstest]
+    #[case(json!({"image": "redis:8"}), "fine")]
+    #[case(json!({"image": "mirror.example/library/valkey:8@sha256:0"}), "fine")]
+    #[case(json!({"image": "own/redis-build:8", "workingDir": "/work"}), "fine")]
+    #[case(json!({"image": "own/redis-build:8", "dir": "/d"}), "fine")]
+    #[case(json!({"image": "own/redis-build:8"}), "denied")]
+    #[case(json!({"image": "own/redis-build:8", "file": "/c.conf"}), "warned")]
+    fn where_nobody_says_where_files_are_somebody_has_to(#[case] spec: Value, #[case] end: &str) {
+        let mut command = vec![json!("redis-server")];
+        command.extend(spec.get("file").cloned());
+        command.extend([json!("--cluster-enabled"), json!("yes")]);
+        if let Some(dir) = spec.get("dir") {
+            command.extend([json!("--dir"), dir.clone()]);
+        }
+        let mut container = json!({"name": "redis", "image": spec["image"], "command": command});
+        if let Some(dir) = spec.get("workingDir") {
+            container["workingDir"] = dir.clone();
+        }
+        let server = server(std::slice::from_ref(&container), &Knobs::default()).unwrap();
+        let found = match check_dir(&container, &server, &Knobs::default()) {
+            Ok(None) => "fine",
+            Ok(Some(_)) => "warned",
+            Err(denial) => {
+                assert!(denial.to_string().contains("add --dir"), "{denial}");
+                "denied"
+            }
+        };
+        assert_eq!(found, end);
     }
 
     #[rstest]

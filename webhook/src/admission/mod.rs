@@ -6,6 +6,7 @@
 
 pub mod edit;
 pub mod find;
+mod liveness;
 mod pod;
 mod set;
 
@@ -123,6 +124,17 @@ pub enum Denial {
         container: String,
         /// What it would announce.
         value: String,
+    },
+    /// Nobody says where its files are.
+    #[error(
+        "container {container} is given no directory, and in which one the image {image} starts its \
+         server is not known: add --dir, or set workingDir or the annotation mooring.dev/dir"
+    )]
+    NoDir {
+        /// Its name.
+        container: String,
+        /// Its image.
+        image: String,
     },
     /// One claim for all pods.
     #[error(

@@ -8,7 +8,7 @@ use cluster::plan::{Plan, Shape};
 use serde_json::Value;
 
 use crate::admission::edit::{Edit, token};
-use crate::admission::{Answer, Denial, Skip, find};
+use crate::admission::{Answer, Denial, Skip, find, liveness};
 use crate::knobs::Knobs;
 use crate::names;
 
@@ -130,6 +130,9 @@ fn check_server(set: &Value, knobs: &Knobs, warnings: &mut Vec<String>) -> Resul
     let server = find::server(containers, knobs)?;
     let container = &containers[server.index];
     find::check_announce(container, &server)?;
+    warnings.extend(find::check_dir(container, &server, knobs)?);
+    warnings.extend(find::warnings(container, &server));
+    warnings.extend(liveness::warning(container));
     check_stopping(set, warnings);
     let dir = find::dir(container, &server, knobs);
     let mount = find::mount_of(container, &dir.path);

@@ -49,12 +49,25 @@ impl Ended {
         }
     }
 
+    /// One that has seen these.
+    #[cfg(test)]
+    pub(super) fn of(uids: &[&str]) -> Self {
+        let ended = Self::default();
+        uids.iter().for_each(|uid| ended.add(uid));
+        ended
+    }
+
     fn note(&self, pod: &Pod) {
-        let uid = pod.metadata.uid.as_ref().filter(|_| is_over(pod));
-        if let (Some(uid), Ok(mut uids)) = (uid, self.0.lock())
-            && uids.known.insert(uid.clone())
+        if let Some(uid) = pod.metadata.uid.as_ref().filter(|_| is_over(pod)) {
+            self.add(uid);
+        }
+    }
+
+    fn add(&self, uid: &str) {
+        if let Ok(mut uids) = self.0.lock()
+            && uids.known.insert(uid.to_owned())
         {
-            uids.order.push_back(uid.clone());
+            uids.order.push_back(uid.to_owned());
             if uids.order.len() > REMEMBERED_AT_MOST
                 && let Some(oldest) = uids.order.pop_front()
             {

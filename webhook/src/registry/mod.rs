@@ -11,7 +11,6 @@ mod events;
 pub mod http;
 mod nudge;
 mod observe;
-mod past;
 mod propose;
 pub mod record;
 mod register;

@@ -1,11 +1,11 @@
 //! Objects of the API server as members need to know them.
 
 use cluster::id::Ordinal;
+use cluster::past::{Claim, Made};
 use cluster::protocol::Pod as PodSeen;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use serde_json::Value;
 
-use super::past::Claim;
 use crate::names;
 
 /// A claim, and whether it was filled from somewhere.
@@ -17,7 +17,7 @@ pub(super) fn claim(claim: PersistentVolumeClaim) -> Option<Claim> {
         || labels.keys().any(|k| k.starts_with("velero.io/"));
     Some(Claim {
         name: claim.metadata.name?,
-        created: claim.metadata.creation_timestamp?.0,
+        created: Made(claim.metadata.creation_timestamp?.0.as_millisecond()),
         restored,
     })
 }

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cluster::id::Ordinal;
+use cluster::past::{Claim, Facts, Made, is_unrecorded, past};
 use cluster::protocol::{Member, Pod as PodSeen, Register, Report, View};
 use cluster::record::{self, Place};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -18,8 +19,8 @@ use serde_json::{Value, json};
 use tracing::info;
 
 use super::credential::Who;
+use super::ended::Ended;
 use super::observe::{claim, seen};
-use super::past::{Claim, Facts, is_unrecorded, past};
 use super::record::{ClusterRecord, Entry};
 use super::store::{Wanted, is_not_found, selector};
 use super::{Fault, Registry, events};
@@ -300,10 +301,7 @@ impl Registry {
             .into_iter()
             .partition(|(name, m)| pods.get(name).is_some_and(|p| p.uid == m.pod_uid));
         let status = record.status.as_ref();
-        // Its own steps run only while its server does not.
-        let predecessor_ended = before
-            .as_ref()
-            .is_some_and(|b| b.pod_uid == who.uid || self.ended.contains(&b.pod_uid));
+        let predecessor_ended = has_ended(before.as_ref(), &who.uid, &self.ended);
         View {
             predecessor_ended,
             namespace: who.namespace.clone(),
@@ -342,7 +340,7 @@ fn reasons(
     let templates = spec.and_then(|s| s.volume_claim_templates.clone()).unwrap_or_default();
     let templates: Vec<_> = templates.into_iter().filter_map(|t| t.metadata.name).collect();
     let time = |t: &Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>| {
-        t.as_ref().map_or(Timestamp::UNIX_EPOCH, |t| t.0)
+        Made(t.as_ref().map_or(0, |t| t.0.as_millisecond()))
     };
     past(&Facts {
         set: name,
@@ -439,6 +437,13 @@ fn no_record(set: &str) -> Fault {
 const ONE_BY_ONE: usize = 64;
 const AT_ONCE: usize = 16;
 const GONE: &str = "the record was deleted meanwhile";
+
+/// Whether the pod before this one was seen to end. Once this pod has registered its own entry is
+/// the one before, and hides who was there: a step that was refused because a pod deleted by force
+/// still runs would be let in when it is tried again. Then nothing is known.
+fn has_ended(before: Option<&Member>, own: &str, ended: &Ended) -> bool {
+    before.is_some_and(|b| b.pod_uid != own && ended.contains(&b.pod_uid))
+}
 
 #[cfg(test)]
 mod tests;

@@ -29,11 +29,7 @@ fn a_disk_outlives_its_pod_where_there_is_a_claim() {
         }}))
         .unwrap()
     };
-    let claim = |name: &str| Claim {
-        name: name.to_owned(),
-        created: Timestamp::UNIX_EPOCH,
-        restored: false,
-    };
+    let claim = |name: &str| Claim { name: name.to_owned(), created: Made(0), restored: false };
     let claims = [claim("data-c-0"), claim("data-c-x"), claim("logs-c-1"), claim("data-d-2")];
     let pods = |set: &StatefulSet| claimed_pods(set, "c", &claims);
     let template = json!([{"metadata": {"name": "data"}, "spec": {}}]);
@@ -44,4 +40,20 @@ fn a_disk_outlives_its_pod_where_there_is_a_claim() {
     one.clear();
     assert_eq!(pods(&set(json!([]), passing)), Some(one));
     assert_eq!(pods(&set(template, json!([{"name": "h", "hostPath": {"path": "/x"}}]))), None);
+}
+
+#[test]
+fn a_pod_that_comes_again_does_not_know_who_was_before_it() {
+    let member = |uid: &str| -> Member {
+        serde_json::from_value(json!({
+            "ips": ["10.0.0.1"], "ports": {"tcp": 6379, "bus": 16379}, "podUid": uid,
+            "registeredAt": "2026-01-01T00:00:00Z",
+        }))
+        .unwrap()
+    };
+    let ended = Ended::of(&["old"]);
+    assert!(has_ended(Some(&member("old")), "new", &ended));
+    assert!(!has_ended(Some(&member("lost")), "new", &ended), "deleted by force");
+    assert!(!has_ended(Some(&member("new")), "new", &ended), "its own first try hides it");
+    assert!(!has_ended(None, "new", &ended));
 }

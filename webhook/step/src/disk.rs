@@ -1,35 +1,25 @@
-//! The member's disk: looking at it, and replacing a file so that a crash leaves the old or the
-//! new one, whole, with owner and mode as the server needs them.
+//! The member's disk: what lies there, and what is left there.
+//!
+//! Guarantees: what can not be read is never said to be missing; a second run over the same disk
+//! changes nothing and adds nothing.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use cluster::nodes;
-use cluster::planner::DiskSeen;
+use cluster::planner::{DiskSeen, Doubt};
 use cluster::protocol::Mark;
 use cluster::rdb;
 use cluster::server::{Files, ServerConfig};
 
+use replace::{Outlives, Owner, Real, replace};
+
+mod glob;
+mod replace;
+
 /// The real file system, for reading configurations.
 pub(crate) struct RealFiles;
-
-/// What a file has to outlive.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Outlives {
-    /// This process's crash.
-    Process,
-    /// The machine's, too.
-    Machine,
-}
-
-/// Whose a file is to be, and its mode.
-#[derive(Clone, Copy, Debug)]
-struct Owner {
-    ids: Option<(u32, u32)>,
-    mode: u32,
-}
 
 /// What lies where the server will look.
 pub(crate) fn look(config: &ServerConfig) -> Result<DiskSeen, String> {
@@ -38,23 +28,46 @@ pub(crate) fn look(config: &ServerConfig) -> Result<DiskSeen, String> {
     // The server makes an empty file when it takes the lock: that is no identity.
     let nodes_conf = nodes_conf.filter(|bytes| !bytes.is_empty());
     let (data, files) = look_for_data(config);
-    Ok(DiskSeen { nodes_conf, data, files, mark: read_mark(config) })
+    Ok(DiskSeen { nodes_conf, data, files, mark: read_mark(config).unwrap_or_default() })
 }
 
-/// The birth mark beside nodes.conf. One that can not be read is none: it is written again.
-fn read_mark(config: &ServerConfig) -> Option<Mark> {
-    let bytes = read_bounded(&mark_path(config), 4096).ok()??;
-    serde_json::from_slice(&bytes).ok()
+/// What can not be relied on of what lies there.
+pub(crate) fn doubts(config: &ServerConfig) -> Vec<Doubt> {
+    let mark = read_mark(config).err().map(Doubt::Mark);
+    let lock = is_locked(&config.nodes_conf).then_some(Doubt::Locked);
+    mark.into_iter().chain(lock).collect()
+}
+
+/// The birth mark beside nodes.conf, if there is one. Fields that a later version has added are
+/// passed over.
+fn read_mark(config: &ServerConfig) -> Result<Option<Mark>, String> {
+    let path = mark_path(config);
+    match read_bounded(&path, MAX_MARK) {
+        Ok(Some(bytes)) => {
+            serde_json::from_slice(&bytes).map(Some).map_err(|e| format!("{}: {e}", path.display()))
+        }
+        Ok(None) => Ok(None),
+        Err(e) => Err(format!("{}: {e}", path.display())),
+    }
+}
+
+/// Whether somebody holds the lock that the server takes on nodes.conf. A share that has no locks
+/// has nobody who holds one.
+fn is_locked(path: &Path) -> bool {
+    // As the server opens it: on NFS an exclusive lock needs a file that is open for writing.
+    let file = OpenOptions::new().read(true).write(true).open(path);
+    file.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
 /// Leaves the birth mark beside nodes.conf.
 pub(crate) fn write_mark(config: &ServerConfig, mark: &Mark) -> io::Result<()> {
-    if read_mark(config).as_ref() == Some(mark) {
+    if read_mark(config).is_ok_and(|there| there.as_ref() == Some(mark)) {
         return Ok(());
     }
     let text = serde_json::to_vec(mark)?;
     let owner = Owner::of(&config.nodes_conf, None)?;
-    replace(&mark_path(config), &text, owner, Outlives::Machine)
+    tell(replace(&Real, &mark_path(config), &text, owner, Outlives::Machine)?);
+    Ok(())
 }
 
 fn mark_path(config: &ServerConfig) -> PathBuf {
@@ -62,62 +75,54 @@ fn mark_path(config: &ServerConfig) -> PathBuf {
 }
 
 /// Writes nodes.conf, and keeps the file that it replaces as `.bak`.
+///
+/// A lock that is still held is one that was left behind: the planner waits for any other. It
+/// stays with the file that it is on, so that file is replaced even by a copy of itself.
 pub(crate) fn write_nodes_conf(config: &ServerConfig, text: &str) -> io::Result<()> {
     let path = &config.nodes_conf;
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    match read_bounded(path, nodes::MAX_BYTES)? {
-        Some(old) if old == text.as_bytes() => Ok(()),
+    let put =
+        |path: &Path, bytes: &[u8], owner| replace(&Real, path, bytes, owner, Outlives::Machine);
+    let told = match read_bounded(path, nodes::MAX_BYTES)? {
         Some(old) => {
             let owner = Owner::of(path, None)?;
-            if !old.is_empty() {
-                let mut name = path.as_os_str().to_owned();
-                name.push(".bak");
-                replace(Path::new(&name), &old, owner, Outlives::Machine)?;
+            let locked = is_locked(path);
+            if locked {
+                println!(
+                    "mooring: the lock on {} was left behind by a server that has ended: the file \
+                     is replaced, and the lock stays with the old one",
+                    path.display()
+                );
             }
-            replace(path, text.as_bytes(), owner, Outlives::Machine)
+            if old == text.as_bytes() {
+                if locked { put(path, &old, owner)? } else { Vec::new() }
+            } else {
+                if !old.is_empty() {
+                    let mut name = path.as_os_str().to_owned();
+                    name.push(".bak");
+                    put(Path::new(&name), &old, owner)?;
+                }
+                put(path, text.as_bytes(), owner)?
+            }
         }
         None => {
-            let owner = Owner::of(folder, Some(0o644))?;
-            replace(path, text.as_bytes(), owner, Outlives::Machine)
+            let folder = path.parent().unwrap_or(Path::new("/"));
+            put(path, text.as_bytes(), Owner::of(folder, Some(0o644))?)?
         }
-    }
+    };
+    tell(told);
+    Ok(())
 }
 
 /// Puts a file of this pod's own life in its place: whole or not at all, but not for after a crash
 /// of the machine, since init runs again then.
 pub(crate) fn put(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    replace(path, bytes, Owner { ids: None, mode }, Outlives::Process)
+    replace(&Real, path, bytes, Owner::ours(mode), Outlives::Process).map(|_| ())
 }
 
-/// Replaces a file: temporary file in the same folder, fsync, rename, fsync of the folder.
-fn replace(path: &Path, bytes: &[u8], owner: Owner, outlives: Outlives) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".mooring-tmp");
-    let temporary = folder.join(name);
-    let written = (|| {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)?;
-        file.write_all(bytes)?;
-        owner.apply(&file)?;
-        if outlives == Outlives::Machine {
-            file.sync_all()?;
-        }
-        drop(file);
-        fs::rename(&temporary, path)?;
-        if outlives == Outlives::Machine {
-            File::open(folder)?.sync_all()?;
-        }
-        Ok(())
-    })();
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
+fn tell(warnings: Vec<String>) {
+    for warning in warnings {
+        println!("mooring: {warning}");
     }
-    written
 }
 
 // === impl RealFiles ===
@@ -132,41 +137,7 @@ impl Files for RealFiles {
     }
 
     fn glob(&self, pattern: &Path) -> Vec<PathBuf> {
-        let (Some(folder), Some(name)) = (pattern.parent(), pattern.file_name()) else {
-            return Vec::new();
-        };
-        let name = name.to_string_lossy();
-        let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-        let names = entries.take(10_000).filter_map(|e| e.ok()?.file_name().into_string().ok());
-        let mut matching: Vec<_> =
-            names.filter(|n| cluster::server::matches(&name, n)).map(|n| folder.join(n)).collect();
-        matching.sort();
-        matching
-    }
-}
-
-// === impl Owner ===
-
-impl Owner {
-    /// That of an existing file or folder; `mode` instead of its own, if given.
-    fn of(path: &Path, mode: Option<u32>) -> io::Result<Self> {
-        let meta = fs::metadata(path)?;
-        let mode = mode.unwrap_or(meta.permissions().mode() & 0o777);
-        Ok(Self { ids: Some((meta.uid(), meta.gid())), mode })
-    }
-
-    fn apply(self, file: &File) -> io::Result<()> {
-        let meta = file.metadata()?;
-        if let Some((uid, gid)) = self.ids
-            && (meta.uid(), meta.gid()) != (uid, gid)
-        {
-            // Without the right to change owners the file is ours, and so is the server.
-            match std::os::unix::fs::fchown(file, Some(uid), Some(gid)) {
-                Err(e) if e.kind() != io::ErrorKind::PermissionDenied => return Err(e),
-                _ => {}
-            }
-        }
-        file.set_permissions(fs::Permissions::from_mode(self.mode))
+        glob::glob(pattern)
     }
 }
 
@@ -207,3 +178,12 @@ fn look_for_data(config: &ServerConfig) -> (bool, bool) {
     let all = parts.chain([snapshot(&dump), log(&aof)]);
     all.fold((false, false), |(data, files), (d, f)| (data || d, files || f))
 }
+
+/// No mark is longer; one that is cut there can not be read.
+const MAX_MARK: usize = 4096;
+
+#[cfg(test)]
+pub(crate) use tests::Folder;
+
+#[cfg(test)]
+mod tests;

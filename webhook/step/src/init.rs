@@ -18,7 +18,8 @@ pub(crate) fn run() -> Result<(), String> {
     let mut settings = Settings::from_env()?;
     install()?;
     let config = settings.container.server_config();
-    for warning in config.iter().flat_map(|c| &c.warnings) {
+    let target = settings.container.target();
+    for warning in config.iter().flat_map(|c| c.warnings_for(target)) {
         println!("mooring: {warning}");
     }
     let token = std::fs::read_to_string(settings::TOKEN)
@@ -34,7 +35,7 @@ pub(crate) fn run() -> Result<(), String> {
         set: settings.set.clone(),
         ips: settings::pod_ips()?,
         config,
-        target: settings.container.target(),
+        target,
         hold_back: match std::env::var("MOORING_HOLD_BACK").as_deref() {
             Ok("allowed") => HoldBack::Allowed,
             _ => HoldBack::Forbidden,
@@ -109,6 +110,9 @@ impl Shell {
                         mark: None,
                     }
                 });
+                for doubt in disk::doubts(&config) {
+                    let _ = facts.send(Fact::Doubt(doubt));
+                }
                 let _ = facts.send(Fact::Disk(seen));
             }
             Action::Write { nodes_conf, mark } => {

@@ -7,12 +7,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use cluster::id::NodeId;
-use cluster::nodes::NodesConf;
-use cluster::planner::{How, Inspected, Inspection, Link};
-use cluster::resp::Reply;
+use cluster::planner::{How, Inspected, Inspection};
 use cluster::server::Credential;
 
-use crate::redis::{Client, field};
+use crate::redis::Client;
 
 /// Asks whoever is at an address.
 pub(crate) fn inspect(at: SocketAddr, credentials: &[Credential], timeout: Duration) -> Inspected {
@@ -27,20 +25,8 @@ pub(crate) fn inspect(at: SocketAddr, credentials: &[Credential], timeout: Durat
 
 fn read(server: &mut Client) -> Result<Inspection, String> {
     let nodes = server.text(&["CLUSTER", "NODES"])?;
-    let nodes = NodesConf::parse(nodes.as_bytes()).map_err(|e| e.to_string())?;
     let replication = server.text(&["INFO", "replication"])?;
-    let number = |name: &str| field(&replication, name).and_then(|v| v.parse().ok());
-    let replica = field(&replication, "role") == Some("slave");
-    let offset = number(if replica { "slave_repl_offset" } else { "master_repl_offset" });
-    let keys = match server.ask(&["DBSIZE"])? {
-        Reply::Integer(n) => n > 0,
-        other => return Err(format!("DBSIZE says {other:?}")),
-    };
-    let link = replica.then(|| match field(&replication, "master_link_status") {
-        Some("up") => Link::Up,
-        _ => Link::Down,
-    });
-    Ok(Inspection { nodes, offset: offset.unwrap_or(0), link, keys })
+    Inspection::read(&nodes, &replication, &server.ask(&["DBSIZE"])?)
 }
 
 /// Makes the replica at an address a master, if it is who it has to be.
@@ -55,9 +41,5 @@ pub(crate) fn force(
     if named != id.as_str() {
         return Err(format!("the server at {at} is {named} and not {id}"));
     }
-    let word = match how {
-        How::Vote => "FORCE",
-        How::Record => "TAKEOVER",
-    };
-    server.text(&["CLUSTER", "FAILOVER", word]).map(|_| ())
+    server.text(&["CLUSTER", "FAILOVER", how.word()]).map(|_| ())
 }

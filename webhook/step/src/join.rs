@@ -5,8 +5,9 @@
 //! nothing while slots belong to somebody who is failing: the shard that lost its master has to
 //! elect first, or the newcomer would go where it is not missed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use cluster::id::NodeId;
 use cluster::nodes::{Flag, Node, NodesConf};
 use cluster::planner::Answer;
 use cluster::protocol::View;
-use cluster::server::ServerConfig;
+use cluster::server::{Credential, ServerConfig};
 
 use crate::redis::{self, Client};
 
@@ -58,19 +59,41 @@ pub(crate) fn join(
 /// A member of the cluster that has said who it is just now.
 fn host(config: &ServerConfig, view: &View) -> Option<SocketAddr> {
     let running = view.pods.iter().filter(|(name, pod)| **name != view.pod && pod.running);
-    let mut candidates = running.flat_map(|(name, pod)| {
-        let member = view.members.get(name);
-        let ports = member.map_or_else(|| config.ports(), |m| m.ports);
-        let ips = member.map_or(&pod.ips, |m| &m.ips);
-        ips.iter().filter_map(move |ip| Some(SocketAddr::new(*ip, ports.client()?)))
-    });
-    candidates.find(|at| {
-        let credentials = &config.credentials;
-        let Answer::Node(id) = redis::probe(*at, credentials, TIMEOUT) else { return false };
-        let known = Client::connect(*at, credentials, TIMEOUT).and_then(|mut c| nodes(&mut c));
-        known.is_ok_and(|nodes| {
-            nodes.myself().is_some_and(|me| me.id == id) && nodes.nodes().count() > 1
+    let candidates: BTreeSet<SocketAddr> = running
+        .flat_map(|(name, pod)| {
+            let member = view.members.get(name);
+            let ports = member.map_or_else(|| config.ports(), |m| m.ports);
+            let ips = member.map_or(&pod.ips, |m| &m.ips);
+            ips.iter().filter_map(move |ip| Some(SocketAddr::new(*ip, ports.client()?)))
         })
+        .collect();
+    first_that_knows_others(candidates, &config.credentials)
+}
+
+/// Asks all at once: however many addresses are dead, they cost the time of one.
+fn first_that_knows_others(
+    candidates: BTreeSet<SocketAddr>,
+    credentials: &[Credential],
+) -> Option<SocketAddr> {
+    let (send, receive) = mpsc::channel();
+    for at in candidates {
+        let (send, credentials) = (send.clone(), credentials.to_vec());
+        thread::spawn(move || {
+            if knows_others(at, &credentials) {
+                let _ = send.send(at);
+            }
+        });
+    }
+    drop(send);
+    // Connecting, logging in, and one question each for the id and for the cluster.
+    receive.recv_timeout(6 * TIMEOUT).ok()
+}
+
+fn knows_others(at: SocketAddr, credentials: &[Credential]) -> bool {
+    let Answer::Node(id) = redis::probe(at, credentials, TIMEOUT) else { return false };
+    let known = Client::connect(at, credentials, TIMEOUT).and_then(|mut c| nodes(&mut c));
+    known.is_ok_and(|nodes| {
+        nodes.myself().is_some_and(|me| me.id == id) && nodes.nodes().count() > 1
     })
 }
 
@@ -111,7 +134,10 @@ fn nodes(server: &mut Client) -> Result<NodesConf, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::*;
+    use crate::fake;
 
     fn line(digit: char, flags: &str, master: &str, link: &str, slots: &str) -> String {
         let id = digit.to_string().repeat(40);
@@ -140,5 +166,74 @@ mod tests {
         assert_eq!(choice(&lines), Some('2'));
         lines[2] = line('2', "master,fail", "-", "disconnected", "8192-16383");
         assert_eq!(choice(&lines), None);
+    }
+
+    fn cluster_of(me: char) -> String {
+        let role = |digit: char, rest: &str| match digit == me {
+            true => format!("myself,{rest}"),
+            false => rest.to_owned(),
+        };
+        let of = |digit: char| digit.to_string().repeat(40);
+        [
+            line('1', &role('1', "master"), "-", "connected", "0-8191"),
+            line('2', &role('2', "master"), "-", "connected", "8192-16383"),
+            line('3', &role('3', "slave"), &of('1'), "connected", ""),
+        ]
+        .concat()
+    }
+
+    #[test]
+    fn any_number_of_dead_addresses_costs_the_time_of_one() {
+        let member = fake::server(|command| match command {
+            "CLUSTER MYID" => fake::bulk(&"1".repeat(40)),
+            _ => fake::bulk(&cluster_of('1')),
+        });
+        let dead = (0..30).map(|_| fake::mute());
+        let began = Instant::now();
+        let all: BTreeSet<_> = dead.chain([member]).collect();
+        assert_eq!(first_that_knows_others(all, &[]), Some(member));
+        let none = (0..30).map(|_| fake::mute()).collect();
+        assert_eq!(first_that_knows_others(none, &[]), None);
+        assert!(began.elapsed() < 8 * TIMEOUT, "{:?}", began.elapsed());
+    }
+
+    #[test]
+    fn a_pod_without_a_disk_becomes_the_replica_that_a_shard_lacks() {
+        let member = fake::server(|command| match command {
+            "CLUSTER MYID" => fake::bulk(&"1".repeat(40)),
+            _ => fake::bulk(&cluster_of('1')),
+        });
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let own = fake::server({
+            let said = Arc::clone(&said);
+            move |command| {
+                let mut said = said.lock().unwrap();
+                if command != "CLUSTER NODES" {
+                    said.push(command.to_owned());
+                    return "+OK\r\n".to_owned();
+                }
+                let me = line('9', "myself,master", "-", "connected", "");
+                let met = if said.is_empty() { String::new() } else { cluster_of('0') };
+                fake::bulk(&(me + &met))
+            }
+        });
+        let text = serde_json::json!({
+            "namespace": "shop", "name": "cache", "pod": "cache-3", "ordinal": 3, "replicas": 4,
+            "plan": {"salt": "s", "shards": 2, "replicasPerShard": 1, "generation": 1},
+            "members": {},
+            "pods": {"cache-0": {
+                "uid": "u", "ips": [member.ip()], "injected": true, "running": true,
+                "ready": true, "deleting": false,
+            }},
+        });
+        let view: View = serde_json::from_value(text).unwrap();
+        let mut server = Client::connect(own, &[], Duration::from_secs(1)).unwrap();
+        assert!(is_guest(&mut server).unwrap());
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let joined = join(&mut server, &fake::config(member), &view, deadline).unwrap();
+        let id = |digit: char| digit.to_string().repeat(40).parse::<NodeId>().unwrap();
+        assert_eq!(joined, Some((id('9'), id('2'))));
+        let meet = format!("CLUSTER MEET {} {}", member.ip(), member.port());
+        assert_eq!(*said.lock().unwrap(), [meet, format!("CLUSTER REPLICATE {}", id('2'))]);
     }
 }

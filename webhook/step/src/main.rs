@@ -8,6 +8,8 @@ use std::process::ExitCode;
 
 mod address;
 mod disk;
+#[cfg(test)]
+mod fake;
 mod hook;
 mod init;
 mod inspect;

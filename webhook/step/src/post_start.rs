@@ -6,6 +6,7 @@
 //! there is no rolling restart to hold up, and waiting could be for ever.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -35,7 +36,12 @@ fn gate() -> Result<(), String> {
     let settings = Settings::from_tools()?;
     let config = settings.container.server_config()?;
     let registry = Registry::new(&settings, settings.hook_token.clone())?;
-    let mut server = wait_for_server(&config, deadline)?;
+    let mut server = wait_for_server(&config, deadline, || {
+        let report = Report::normal("Loading", "the server runs and is loading its data");
+        if let Err(e) = registry.report(&report) {
+            eprintln!("mooring: post-start: {e}");
+        }
+    })?;
     let pod = std::env::var("POD_NAME").unwrap_or_default();
     compare(&mut server, &config, &registry, settings.report.as_ref());
     if join::is_guest(&mut server)? {
@@ -109,7 +115,15 @@ impl Health {
     }
 }
 
-fn wait_for_server(config: &ServerConfig, deadline: Instant) -> Result<Client, String> {
+/// Waits until the server answers. That it is loading its data is told once: then somebody can see
+/// why it takes its time. Probes are not held up by this: kubelets start them when the hook has
+/// ended, and it ends at the deadline.
+fn wait_for_server(
+    config: &ServerConfig,
+    deadline: Instant,
+    tell_loading: impl FnOnce(),
+) -> Result<Client, String> {
+    let mut tell_loading = Some(tell_loading);
     loop {
         let answer = hook::local(config, Duration::from_secs(1))
             .and_then(|mut server| server.text(&["PING"]).map(|_| server));
@@ -118,11 +132,26 @@ fn wait_for_server(config: &ServerConfig, deadline: Instant) -> Result<Client, S
             // A password that is wrong now will be wrong later.
             Err(why) if why.contains("WRONGPASS") || why.contains("NOAUTH") => return Err(why),
             Err(why) if Instant::now() >= deadline => {
-                return Err(format!("the server does not answer: {why}"));
+                return Err(if is_loading(&why) {
+                    format!("the server is still loading its data: {why}")
+                } else {
+                    format!("the server does not answer: {why}")
+                });
             }
-            Err(_) => thread::sleep(Duration::from_millis(50)),
+            Err(why) => {
+                if is_loading(&why)
+                    && let Some(tell) = tell_loading.take()
+                {
+                    tell();
+                }
+                thread::sleep(Duration::from_millis(50));
+            }
         }
     }
+}
+
+fn is_loading(why: &str) -> bool {
+    why.contains("LOADING")
 }
 
 /// Compares what the step read with what the server says, and tells the registry both: a repair
@@ -146,28 +175,32 @@ fn compare(
         version: valkey.or(field(&info, "redis_version")).unwrap_or_default().to_owned(),
         dir: dir.clone().unwrap_or_default(),
     };
-    let read = config.nodes_conf.display();
-    let real = dir.zip(file).map(|(dir, file)| std::path::Path::new(&dir).join(file));
-    let report = match real {
-        Some(real) if real != config.nodes_conf => Report::warning(
-            "WrongFile",
-            &format!(
-                "the step repairs {read}, but the server keeps its cluster in {}: set the \
-                 annotation mooring.dev/dir to the server's directory",
-                real.display()
-            ),
-        ),
-        _ => {
-            let runs = format!("{} {} runs", seen.engine, seen.version);
-            match decided {
-                Some(r) => Report { message: format!("{}; {runs}", r.message), ..r.clone() },
-                None => Report::normal("Started", &runs),
-            }
+    let real = dir.zip(file).map(|(dir, file)| Path::new(&dir).join(file));
+    let report = real.and_then(|real| wrong_file(&config.nodes_conf, &real)).unwrap_or_else(|| {
+        let runs = format!("{} {} runs", seen.engine, seen.version);
+        match decided {
+            Some(r) => Report { message: format!("{}; {runs}", r.message), ..r.clone() },
+            None => Report::normal("Started", &runs),
         }
-    };
+    });
     if let Err(e) = registry.report(&Report { server: Some(seen), ..report }) {
         eprintln!("mooring: post-start: {e}");
     }
+}
+
+/// The difference between the file that the step repaired and the server's own.
+fn wrong_file(repaired: &Path, real: &Path) -> Option<Report> {
+    (repaired != real).then(|| {
+        Report::warning(
+            "WrongFile",
+            &format!(
+                "the step repairs {}, but the server keeps its cluster in {}: set the annotation \
+                 mooring.dev/dir to the server's directory",
+                repaired.display(),
+                real.display()
+            ),
+        )
+    })
 }
 
 fn all_others_run(view: &View, pod: &str) -> bool {
@@ -194,4 +227,31 @@ fn follow_master(server: &mut Client, health: &Health) -> Result<(), String> {
         server.text(&["CLUSTER", "REPLICATE", master.id.as_str()])?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake;
+
+    #[test]
+    fn a_server_that_loads_is_waited_for_within_the_bound_and_told_once() {
+        let at = fake::server(|_| "-LOADING Redis is loading the dataset in memory\r\n".to_owned());
+        let began = Instant::now();
+        let mut told = 0;
+        let end =
+            wait_for_server(&fake::config(at), began + Duration::from_millis(300), || told += 1);
+        assert!(end.is_err_and(|why| why.contains("still loading its data")));
+        assert_eq!(told, 1);
+        assert!(began.elapsed() < Duration::from_secs(2));
+    }
+
+    #[test]
+    fn a_file_that_the_server_does_not_read_is_reported() {
+        let file = Path::new("/data/nodes.conf");
+        assert_eq!(wrong_file(file, file), None);
+        let report = wrong_file(file, Path::new("/work/nodes.conf")).unwrap();
+        assert_eq!(report.reason, "WrongFile");
+        assert!(report.message.contains("in /work/nodes.conf: set the annotation mooring.dev/dir"));
+    }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use cluster::id::NodeId;
 use cluster::planner::Answer;
+pub(crate) use cluster::resp::field;
 use cluster::resp::{self, Reply};
 use cluster::server::{Credential, Secret};
 
@@ -99,9 +100,4 @@ pub(crate) fn probe(at: SocketAddr, credentials: &[Credential], timeout: Duratio
         Ok(Ok(id)) => Answer::Node(id),
         _ => Answer::Unclear,
     }
-}
-
-/// A field of INFO's answer.
-pub(crate) fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
-    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }

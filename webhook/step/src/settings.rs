@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use cluster::launch::{Container, Engine, Launch};
+use cluster::launch::{Container, Launch};
 use cluster::nodes::Target;
 use cluster::protocol::Report;
 use cluster::server::ServerConfig;
@@ -146,11 +146,20 @@ impl ContainerSpec {
                 );
             }
         };
-        let workdir = self.working_dir.as_deref().unwrap_or(Path::new("/data"));
+        let known = self.working_dir.as_deref().or(container.image_dir().map(Path::new));
+        let workdir = known.unwrap_or(Path::new("/data"));
         let mut config =
             ServerConfig::read(&words, workdir, &disk::RealFiles).map_err(|e| e.to_string())?;
         if let Some(dir) = &self.dir {
             config.move_to(dir);
+        }
+        if config.from_workdir && known.is_none() {
+            return Err(format!(
+                "the configuration sets no `dir`, and in which directory the image {} starts its \
+                 server is not known, so nodes.conf might be written where the server does not look: \
+                 set `dir`, the container's workingDir, or the annotation mooring.dev/dir",
+                self.image
+            ));
         }
         if let Some(port) = self.port {
             config.set_port(port);
@@ -160,12 +169,7 @@ impl ContainerSpec {
 
     /// Which engine will read nodes.conf, by the image's name and tag.
     pub(crate) fn target(&self) -> Target {
-        let version = self.image.rsplit('/').next().unwrap_or_default();
-        let tag = version.split('@').next().and_then(|v| v.split_once(':')).map_or("", |v| v.1);
-        match Engine::of_image(&self.image) {
-            Some(engine) => Target::parse(engine, tag),
-            None => Target::Unknown,
-        }
+        Target::of_image(&self.image)
     }
 }
 
@@ -188,6 +192,67 @@ pub(crate) fn seconds(name: &str, default: u64) -> std::time::Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::Folder;
+
+    fn container(command: &[&str], image: &str) -> ContainerSpec {
+        let spec = serde_json::json!({"command": command, "image": image});
+        serde_json::from_value(spec).unwrap()
+    }
+
+    #[test]
+    fn notes_of_other_versions_are_read() {
+        // The least that an older version wrote, and what a newer one may add.
+        let old = serde_json::json!({
+            "registry": "https://mooring.example:443", "ca": "x", "container": {"image": "redis:7"},
+        });
+        let mut new = old.clone();
+        new["report"] = serde_json::json!({"reason": "Repaired", "message": "m", "colour": "red"});
+        new["container"]["sidecar"] = true.into();
+        new["later"] = serde_json::json!([{}]);
+        for note in [&old, &new] {
+            let settings: Settings = serde_json::from_value(note.clone()).unwrap();
+            assert_eq!(settings.container.image, "redis:7");
+            assert_eq!(settings.report.is_some(), note.get("report").is_some());
+        }
+    }
+
+    #[test]
+    fn mounted_scripts_are_followed() {
+        let folder = Folder::new("script");
+        let conf = folder.write("own.conf", "cluster-enabled yes\ndir /data/own\nport 7001\n");
+        let conf = conf.to_str().unwrap();
+        let wrapper = folder.write("before.sh", "#!/bin/sh\nset -e\nmkdir -p /data\nexec \"$@\"\n");
+        let start = folder.write("start.sh", &format!("exec redis-server {conf} --port 7002\n"));
+        let (wrapper, start) = (wrapper.to_str().unwrap(), start.to_str().unwrap());
+        let port = |command: &[&str]| {
+            container(command, "redis:7").server_config().map(|c| (c.port, c.dir))
+        };
+        let dir = PathBuf::from("/data/own");
+        assert_eq!(port(&[wrapper, "redis-server", conf]), Ok((Some(7001), dir.clone())));
+        assert_eq!(port(&["sh", start]), Ok((Some(7002), dir)));
+        let forms =
+            folder.write("forms.sh", "redis-server /c.conf &\nredis-cli --cluster create\n");
+        let why = port(&["sh", forms.to_str().unwrap()]).unwrap_err();
+        assert!(why.contains("in the background") && why.contains("mooring.dev/config"), "{why}");
+    }
+
+    #[test]
+    fn a_directory_that_nobody_knows_is_asked_for() {
+        let options = ["redis-server", "--cluster-enabled", "yes"];
+        let official = container(&options, "redis:7").server_config().unwrap();
+        assert_eq!(official.nodes_conf, Path::new("/data/nodes.conf"));
+
+        let mut own = container(&options, "own/redis-build:7");
+        let why = own.server_config().unwrap_err();
+        assert!(why.contains("own/redis-build:7") && why.contains("mooring.dev/dir"), "{why}");
+        own.working_dir = Some(PathBuf::from("/work"));
+        assert_eq!(own.server_config().unwrap().nodes_conf, Path::new("/work/nodes.conf"));
+        own.working_dir = None;
+        own.dir = Some(PathBuf::from("/said"));
+        assert_eq!(own.server_config().unwrap().nodes_conf, Path::new("/said/nodes.conf"));
+        let said = [&options[..], &["--dir", "/srv"]].concat();
+        assert!(container(&said, "own/redis-build:7").server_config().is_ok());
+    }
 
     #[test]
     fn the_engine_is_read_off_the_image() {

@@ -35,6 +35,8 @@ pub struct Acknowledged {
 pub enum Excuse {
     /// It was taken by a master that had been deposed while it ran.
     Deposed,
+    /// Only a server had it that was being ended and left no disk, when an empty one took its slots.
+    Doomed,
     /// The engine elected a replica that did not have it.
     Election,
     /// Fate destroyed its last copy.

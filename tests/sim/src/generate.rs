@@ -14,8 +14,37 @@ use crate::schedule::{
 /// When the cluster has formed for certain, under OrderedReady too.
 const FORMED: u64 = 30_000;
 
+/// How much goes wrong.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Load {
+    /// One accident to a whole cluster, now and then with something that makes it harder to come
+    /// back.
+    One,
+    /// Accidents on top of each other, also before there is a cluster.
+    #[default]
+    Many,
+}
+
 /// The schedule of a seed.
-pub fn schedule(seed: u64) -> Schedule {
+pub fn schedule(seed: u64, load: Load) -> Schedule {
+    match load {
+        Load::One => one(seed),
+        Load::Many => many(seed),
+    }
+}
+
+fn one(seed: u64) -> Schedule {
+    let mut rng = Rng::with_seed(seed);
+    let config = config(&mut rng);
+    let at = FORMED + rng.u64(0..5_000);
+    let mut events = vec![(at, blow(&mut rng, &config))];
+    if rng.u8(0..4) == 0 {
+        events.insert(0, (at - rng.u64(0..1_000), hindrance(&mut rng, &config)));
+    }
+    Schedule { seed, config, events }
+}
+
+fn many(seed: u64) -> Schedule {
     let mut rng = Rng::with_seed(seed);
     let config = config(&mut rng);
     let mut events = Vec::new();

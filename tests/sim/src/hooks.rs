@@ -249,7 +249,7 @@ impl World {
         let Some(repl) = server.repl.filter(|r| r.up.is_none()) else { return };
         let Some(of) = server.master() else { return };
         let known = server.peer(of).and_then(|p| p.addr);
-        if known.is_some() && known != repl.host && repl.host.is_some() {
+        if known.is_some() && known != repl.host {
             self.act(proc, |server, cx| server.replicate(cx, of));
         }
     }

@@ -68,8 +68,8 @@ pub struct Counts {
     pub writes: u64,
     /// Writes that may be lost, by reason.
     pub excused: BTreeMap<Excuse, u64>,
-    /// Sets that are left to a person, by what the step says.
-    pub human: BTreeMap<String, u64>,
+    /// Sets that are left to somebody else than the step, by why.
+    pub left: BTreeMap<String, u64>,
     /// How long it took after the faults until all was well.
     pub recovery: u64,
     /// The longest step, in milliseconds.
@@ -145,8 +145,8 @@ impl Counts {
         for (excuse, count) in &other.excused {
             *self.excused.entry(*excuse).or_default() += count;
         }
-        for (why, count) in &other.human {
-            *self.human.entry(why.clone()).or_default() += count;
+        for (why, count) in &other.left {
+            *self.left.entry(why.clone()).or_default() += count;
         }
     }
 }

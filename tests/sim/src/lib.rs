@@ -20,6 +20,7 @@ pub mod registry;
 pub mod run;
 pub mod schedule;
 pub mod shrink;
+pub mod soak;
 pub mod step;
 pub mod trace;
 pub mod units;

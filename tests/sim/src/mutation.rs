@@ -25,13 +25,29 @@ pub enum Mutation {
     NoMark,
     /// No set has a past.
     NoPast,
-    /// Whoever owns slots at a higher epoch is not seen.
+    /// Whoever owns slots at a higher epoch is not seen, and nobody is held back: either alone keeps
+    /// a stale master from taking writes.
     NoStepDown,
     /// Every file says one and the same epoch of its own member.
     SameEpoch,
 }
 
 impl Mutation {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::AddressesSwapped,
+        Self::EmptyStartsAtOnce,
+        Self::EntryHidden,
+        Self::ForceDoesNothing,
+        Self::HoldBackUndone,
+        Self::JudgeSaysYes,
+        Self::LoseFacts,
+        Self::NoMark,
+        Self::NoPast,
+        Self::NoStepDown,
+        Self::SameEpoch,
+    ];
+
     /// Changes what a step learns.
     pub fn bend_fact(self, fact: &mut Fact) {
         match (self, fact) {
@@ -60,9 +76,11 @@ impl Mutation {
                 }
             }
             Self::NoStepDown => {
-                view.successions.clear();
-                for member in view.members.values_mut().chain(view.earlier.values_mut()) {
-                    member.disk.identity = None;
+                let own = view.members.get(&view.pod).and_then(|m| m.disk.identity.clone());
+                let all = view.members.values_mut().chain(view.earlier.values_mut());
+                all.filter_map(|m| m.disk.identity.as_mut()).for_each(|i| i.config_epoch = 0);
+                if let Some(own) = own {
+                    view.successions.remove(&own.node_id);
                 }
             }
             _ => {}
@@ -73,7 +91,9 @@ impl Mutation {
     pub fn bend_file(self, text: &mut String) {
         let Ok(conf) = NodesConf::parse(text.as_bytes()) else { return };
         match self {
-            Self::HoldBackUndone => *text = text.replace(",fail?", "").replace("fail?,", ""),
+            Self::HoldBackUndone | Self::NoStepDown => {
+                *text = text.replace(",fail?", "").replace("fail?,", "")
+            }
             Self::SameEpoch => {
                 let Some(me) = conf.myself().filter(|me| me.is_master()) else { return };
                 let own = me.id;

@@ -40,6 +40,15 @@ impl<E> Queue<E> {
         self.heap.push(Entry { at: self.now + delay, sequence: self.sequence, event });
     }
 
+    /// The next event up to then; without one the clock is at that time.
+    pub fn pop_until(&mut self, until: u64) -> Option<E> {
+        if self.heap.peek().is_some_and(|next| next.at <= until) {
+            return self.pop();
+        }
+        self.now = until;
+        None
+    }
+
     /// The next event; the clock is then at its time.
     pub fn pop(&mut self) -> Option<E> {
         let Entry { at, event, .. } = self.heap.pop()?;

@@ -1,6 +1,7 @@
 //! Runs of schedules.
 
-use crate::generate;
+use std::fmt;
+
 use crate::invariants::{Counts, Violation};
 use crate::mutation::Mutation;
 use crate::schedule::Schedule;
@@ -32,16 +33,10 @@ pub fn run(schedule: &Schedule, mutation: Option<Mutation>, trace: Trace) -> Out
     Outcome { violation: world.violation, counts: world.counts }
 }
 
-/// Runs the schedules of these seeds until one fails; adds up what happened.
-pub fn run_seeds(
-    seeds: impl IntoIterator<Item = u64>,
-    mutation: Option<Mutation>,
-    counts: &mut Counts,
-) -> Option<Failure> {
-    seeds.into_iter().find_map(|seed| {
-        let schedule = generate::schedule(seed);
-        let outcome = run(&schedule, mutation, Trace::Silent);
-        counts.add(&outcome.counts);
-        outcome.violation.map(|violation| Failure { schedule, violation })
-    })
+// === impl Failure ===
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}{}", self.schedule, self.violation)
+    }
 }

@@ -156,10 +156,24 @@ pub enum Event {
 impl World {
     /// A world at its beginning.
     pub fn new(schedule: Schedule, mutation: Option<Mutation>, trace: Trace) -> Self {
+        let mut world = Self::bare(schedule, mutation, trace);
+        world.queue.after(0, Event::MakeSet(0));
+        for (i, (at, _)) in world.schedule.events.iter().enumerate() {
+            world.queue.after(*at, Event::Fate(i));
+        }
+        let ends = world.schedule.events.iter().map(|(at, fate)| at + fate.lasts());
+        let calm = ends.max().unwrap_or(0) + 2000;
+        world.queue.after(calm, Event::Calm);
+        world.queue.after(1000, Event::Check);
+        world
+    }
+
+    /// A world without any StatefulSet, in which nothing happens by itself.
+    pub fn bare(schedule: Schedule, mutation: Option<Mutation>, trace: Trace) -> Self {
         let config = schedule.config;
         let units = Units::new(config.shards);
         let pool = (config.pods() * 2 + 6) as u8;
-        let mut world = Self {
+        Self {
             queue: Queue::new(),
             rng: fastrand::Rng::with_seed(schedule.seed),
             ledger: Ledger::new(units.count(), 2),
@@ -188,16 +202,7 @@ impl World {
             trace,
             ended: BTreeSet::new(),
             schedule,
-        };
-        world.queue.after(0, Event::MakeSet(0));
-        for (i, (at, _)) in world.schedule.events.iter().enumerate() {
-            world.queue.after(*at, Event::Fate(i));
         }
-        let ends = world.schedule.events.iter().map(|(at, fate)| at + fate.lasts());
-        let calm = ends.max().unwrap_or(0) + 2000;
-        world.queue.after(calm, Event::Calm);
-        world.queue.after(1000, Event::Check);
-        world
     }
 
     /// The time.
@@ -226,6 +231,17 @@ impl World {
             self.handle(event);
         }
         self.sum_up();
+    }
+
+    /// Lets so much time pass, whatever holds or not.
+    pub fn pass(&mut self, time: u64) {
+        let until = self.now() + time;
+        while let Some(event) = self.queue.pop_until(until) {
+            let now = self.now();
+            self.net.at(now);
+            self.handle(event);
+        }
+        self.net.at(until);
     }
 
     fn handle(&mut self, event: Event) {

@@ -1,22 +1,23 @@
-//! Runs schedules until one fails, or for so many, or for so long.
+//! Runs schedules until one fails, or for so many, or for so long; or one of them, with a trace.
 
-use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bench::{Row, Rule, record};
-use sim::generate;
-use sim::invariants::Counts;
+use sim::generate::{self, Load};
+use sim::mutation::Mutation;
 use sim::run::{Failure, run};
 use sim::shrink::shrink;
+use sim::soak::{Asked, soak};
 use sim::trace::Trace;
 
-const USAGE: &str = "usage: soak [--schedules N | --seconds N] [--from SEED] [--go-on]
-       soak --seed N [--quiet] [--whole]";
+const USAGE: &str = "usage: soak [--schedules N] [--seconds N] [--from SEED] [--go-on] [--quiet]
+       soak --seed N [--quiet] [--whole]
+  either with --one, for one accident in each schedule,
+  or with --mutation NAME, for a rule that is broken on purpose";
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, Default)]
-struct Asked {
+struct Words {
     schedules: Option<u64>,
     seconds: Option<u64>,
     from: u64,
@@ -24,40 +25,34 @@ struct Asked {
     go_on: bool,
     quiet: bool,
     whole: bool,
+    load: Load,
+    mutation: Option<Mutation>,
 }
 
 fn main() -> ExitCode {
-    let asked = match Asked::read(std::env::args().skip(1)) {
-        Ok(asked) => asked,
+    let words = match Words::read(std::env::args().skip(1)) {
+        Ok(words) => words,
         Err(why) => {
             eprintln!("soak: {why}\n{USAGE}");
             return ExitCode::FAILURE;
         }
     };
-    let result = match asked.seed {
-        Some(seed) => replay(seed, asked),
-        None => soak(asked),
+    let holds = match words.seed {
+        Some(seed) => replay(seed, words),
+        None => all(words),
     };
-    match result {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(why) => {
-            eprintln!("soak: {why}");
-            ExitCode::FAILURE
-        }
-    }
+    if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-// === impl Asked ===
+// === impl Words ===
 
-impl Asked {
-    fn read(words: impl Iterator<Item = String>) -> Result<Self, String> {
+impl Words {
+    fn read(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
         let mut asked = Self::default();
-        let mut words = words;
         while let Some(word) = words.next() {
-            let mut number = || {
-                let value = words.next().and_then(|n| n.parse().ok());
-                value.ok_or_else(|| format!("{word} takes a number"))
+            let mut value = || words.next().ok_or_else(|| format!("{word} takes a value"));
+            let mut number = || -> Result<u64, String> {
+                value()?.parse().map_err(|_| format!("{word} takes a number"))
             };
             match word.as_str() {
                 "--schedules" => asked.schedules = Some(number()?),
@@ -67,6 +62,8 @@ impl Asked {
                 "--go-on" => asked.go_on = true,
                 "--quiet" => asked.quiet = true,
                 "--whole" => asked.whole = true,
+                "--one" => asked.load = Load::One,
+                "--mutation" => asked.mutation = Some(mutation(&value()?)?),
                 other => return Err(format!("{other} is not known")),
             }
         }
@@ -74,74 +71,57 @@ impl Asked {
     }
 }
 
+fn mutation(name: &str) -> Result<Mutation, String> {
+    let found = Mutation::ALL.into_iter().find(|m| format!("{m:?}") == name);
+    found.ok_or_else(|| format!("there is no mutation {name}: {:?}", Mutation::ALL))
+}
+
 /// One schedule, with everything that happens in it; of one that fails, what is left of it when it
 /// is cut down.
-fn replay(seed: u64, asked: Asked) -> Result<bool, String> {
-    let schedule = generate::schedule(seed);
-    let trace = if asked.quiet { Trace::Silent } else { Trace::Shown };
-    let outcome = run(&schedule, None, Trace::Silent);
+fn replay(seed: u64, words: Words) -> bool {
+    let schedule = generate::schedule(seed, words.load);
+    let trace = if words.quiet { Trace::Silent } else { Trace::Shown };
+    let outcome = run(&schedule, words.mutation, Trace::Silent);
     let Some(violation) = outcome.violation else {
-        run(&schedule, None, trace);
+        run(&schedule, words.mutation, trace);
         println!("{schedule}all holds: {:?}", outcome.counts);
-        return Ok(true);
+        return true;
     };
     let whole = Failure { schedule, violation };
-    let smaller = if asked.whole { whole.clone() } else { shrink(whole.clone(), None, 400) };
-    run(&smaller.schedule, None, trace);
-    println!("{}{}\n", whole.schedule, whole.violation);
-    println!("cut down:\n{}{}", smaller.schedule, smaller.violation);
-    Ok(false)
+    let smaller =
+        if words.whole { whole.clone() } else { shrink(whole.clone(), words.mutation, 400) };
+    run(&smaller.schedule, words.mutation, trace);
+    println!("{whole}\ncut down:\n{smaller}");
+    false
 }
 
 /// Many schedules.
-fn soak(asked: Asked) -> Result<bool, String> {
-    let began = Instant::now();
-    let mut counts = Counts::default();
-    let (mut done, mut failed) = (0u64, 0u64);
-    let limit = Duration::from_secs(asked.seconds.unwrap_or(u64::MAX >> 20));
-    let schedules =
-        asked.schedules.unwrap_or(if asked.seconds.is_some() { u64::MAX } else { 10_000 });
-    let mut told = Instant::now();
-    while done < schedules && began.elapsed() < limit {
-        let schedule = generate::schedule(asked.from + done);
-        let outcome = run(&schedule, None, Trace::Silent);
-        done += 1;
-        counts.add(&outcome.counts);
-        if let Some(violation) = outcome.violation {
-            failed += 1;
-            let whole = Failure { schedule, violation };
-            if asked.quiet {
-                println!("seed {}: {}", whole.schedule.seed, whole.violation);
-            } else {
-                let smaller = shrink(whole, None, 200);
-                println!("{}{}\n", smaller.schedule, smaller.violation);
-            }
-            if !asked.go_on {
-                break;
-            }
-        }
-        if told.elapsed() > Duration::from_secs(30) {
-            told = Instant::now();
-            println!("{done} schedules, {failed} failed");
-        }
-    }
-    let rate = done as f64 / began.elapsed().as_secs_f64();
-    println!(
-        "{done} schedules, {} events, {rate:.0} schedules a second; {failed} failed\n{counts:#?}",
-        counts.events
-    );
-    let row = |id: &str, what: &str, value: f64, rule| Row {
-        id: format!("simulator.{id}"),
-        what: what.to_owned(),
-        value,
-        unit: "",
-        rule,
+fn all(words: Words) -> bool {
+    let by_default = if words.seconds.is_some() { u64::MAX } else { 10_000 };
+    let asked = Asked {
+        from: words.from,
+        schedules: words.schedules.unwrap_or(by_default),
+        time: words.seconds.map_or(Duration::MAX, Duration::from_secs),
+        go_on: words.go_on,
+        load: words.load,
+        mutation: words.mutation,
     };
-    let rows = [
-        row("schedules_per_second", "schedules a second", rate.round(), Rule::Told),
-        row("failed", "schedules that failed", failed as f64, Rule::Exactly(0.0)),
-    ];
-    let path = record(Path::new("."), "core", &rows)?;
-    println!("  in {}", path.display());
-    Ok(failed == 0)
+    let soaked = soak(asked, |failure| {
+        let seed = failure.schedule.seed;
+        if words.quiet {
+            println!("seed {seed}: {}", failure.violation);
+        } else {
+            println!("{}", shrink(failure.clone(), words.mutation, 200));
+            println!("repeat it: make soak SEED={seed}\n");
+        }
+    });
+    println!("{:#?}", soaked.counts);
+    println!(
+        "{} schedules, {} events, {:.0} schedules a second; {} failed",
+        soaked.schedules,
+        soaked.counts.events,
+        soaked.rate(),
+        soaked.failures.len()
+    );
+    soaked.failures.is_empty()
 }

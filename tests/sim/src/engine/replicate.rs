@@ -12,7 +12,7 @@ pub struct Repl {
     pub up: Option<Link>,
     /// Where they are being copied from.
     pub copying: Option<Link>,
-    /// When it dials again.
+    /// When it dials again; 0 until it has been found out how long that takes.
     pub retry: u64,
     /// Since when the link is down; 0 if it was never up.
     pub down_since: u64,
@@ -43,7 +43,7 @@ impl Repl {
             self.down_since = now;
         }
         self.copying = None;
-        self.retry = now;
+        self.retry = 0;
     }
 }
 
@@ -69,6 +69,6 @@ impl Proc {
     /// `replicationSetMaster`.
     pub(super) fn redial(&mut self, now: u64, addr: Option<Addr>) {
         let down_since = self.repl.map_or(0, |r| if r.up.is_some() { now } else { r.down_since });
-        self.repl = Some(Repl { down_since, retry: now, ..Repl::new(addr) });
+        self.repl = Some(Repl { down_since, ..Repl::new(addr) });
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Invariant;
-use crate::data::Writes;
+use crate::data::{Excuse, Writes};
 use crate::disk::{Claimed, DiskId};
 use crate::engine::{Owner, Peer};
 use crate::ids::{Nid, ProcId};
@@ -25,7 +25,11 @@ impl World {
             if self.proc(id).data.meets(all) {
                 continue;
             }
-            let elsewhere = self.elsewhere(set, id).and(all).without(self.ledger.excused());
+            let (stays, doomed) = self.elsewhere(set, id);
+            let all = self.ledger.of(self.units.count(), set, unit);
+            let elsewhere = stays.and(all).without(self.ledger.excused());
+            let only_doomed = doomed.and(all).without(&stays);
+            self.ledger.excuse(&only_doomed, Excuse::Doomed);
             if !elsewhere.is_empty() {
                 let text = format!(
                     "{} starts as the owner of {unit:?} without its data, and {} writes of it are \
@@ -39,11 +43,13 @@ impl World {
         self.note_staleness(id, set, ordinal, claimed);
     }
 
-    /// All that living servers and disks of a set hold, without one server and its disk.
-    fn elsewhere(&self, set: usize, but: ProcId) -> Writes {
-        let mut all = Writes::default();
+    /// All that living servers and disks of a set hold, without one server and its disk: what may
+    /// stay, and what ends with servers that are being ended.
+    fn elsewhere(&self, set: usize, but: ProcId) -> (Writes, Writes) {
+        let (mut all, mut doomed) = (Writes::default(), Writes::default());
         for id in self.living(set).filter(|id| *id != but) {
-            all.add(&self.proc(id).data);
+            let to = if self.is_doomed(id) { &mut doomed } else { &mut all };
+            to.add(&self.proc(id).data);
         }
         let own = self.proc(but).with.disk;
         for (i, disk) in self.disks.iter().enumerate() {
@@ -51,7 +57,18 @@ impl World {
                 all.add(&disk.data);
             }
         }
-        all
+        (all, doomed)
+    }
+
+    /// Whether a server is being ended, or has no pod any more, and leaves no disk behind: whatever
+    /// anybody does, its data end with it.
+    fn is_doomed(&self, id: ProcId) -> bool {
+        let with = self.proc(id).with;
+        let Owner::Pod { set, ordinal } = with.owner else { return false };
+        let kept = with.persist && with.disk.is_some_and(|disk| !self.disks[disk.0].lost);
+        let pod = self.sets[set].pods.get(&ordinal);
+        let stays = pod.is_some_and(|pod| pod.proc() == Some(id) && !pod.deleting);
+        !kept && !stays
     }
 
     /// What a disk's file makes its member the master of.
@@ -128,7 +145,8 @@ impl World {
         let ours: BTreeSet<Nid> =
             plan.ordinals().map(|o| self.names.number(plan.node_id(o))).collect();
         let foreign = |c: &Claimed| !ours.contains(&c.id);
-        let living = self.living(set).filter_map(|id| self.proc(id).claimed()).find(foreign);
+        let stays = self.living(set).filter(|id| !self.is_doomed(*id));
+        let living = stays.filter_map(|id| self.proc(id).claimed()).find(foreign);
         let disk = (0..self.disks.len()).find_map(|i| {
             let disk = &self.disks[i];
             let other = disk.set == set && !disk.lost && i != own.0 && !disk.data.is_empty();

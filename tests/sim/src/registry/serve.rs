@@ -116,11 +116,7 @@ impl World {
             let (change, version) = *change;
             if self.record(set)?.version == version {
                 self.change(set, &change);
-                let record = self.record(set)?;
-                let reasons = self.reasons(set, record);
-                let before = record.members.get(&self.sets[set].pod_name(op.ordinal)).cloned();
-                let claims = self.claims_known(set);
-                return Ok(Some(self.view(op, record, reasons, before, claims)));
+                return self.answer_of(op).map(Some);
             }
         }
         op.tries += 1;
@@ -143,8 +139,19 @@ impl World {
         let judged = self.judge(proposal, &standing);
         self.tell(|| format!("{} is told: {judged:?}", s.full_name(op.ordinal)));
         let change = judged.map_err(|why| refused(&why))?;
+        if change == Change::Nothing {
+            return self.answer_of(op).map(Some);
+        }
         op.phase = Phase::Change(Box::new((change, record.version)));
         Ok(None)
+    }
+
+    fn answer_of(&self, op: &Op) -> Result<Answer, Answer> {
+        let record = self.record(op.set)?;
+        let reasons = self.reasons(op.set, record);
+        let before = record.members.get(&self.sets[op.set].pod_name(op.ordinal)).cloned();
+        let claims = self.claims_known(op.set);
+        Ok(self.view(op, record, reasons, before, claims))
     }
 
     fn judge(&self, proposal: &Proposal, standing: &Standing<'_>) -> Result<Change, String> {
@@ -191,7 +198,7 @@ impl World {
             |(name, m): &(String, Member)| pods.get(name).is_some_and(|p| p.uid == m.pod_uid);
         let (members, earlier) = record.members.clone().into_iter().partition(here);
         let own = uid(op.uid);
-        let ended = |b: &Member| b.pod_uid == own || self.ended.contains(&b.pod_uid);
+        let ended = |b: &Member| b.pod_uid != own && self.ended.contains(&b.pod_uid);
         Answer::View(Box::new(View {
             namespace: s.namespace.to_owned(),
             name: NAME.to_owned(),

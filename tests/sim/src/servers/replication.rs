@@ -3,7 +3,7 @@
 //! Guarantees: what a replica had before a copy is gone after it.
 
 use crate::data::WriteId;
-use crate::engine::{Link, Proc};
+use crate::engine::{Family, Link, Proc};
 use crate::ids::ProcId;
 use crate::world::{Event, World};
 
@@ -27,6 +27,9 @@ impl World {
                 repl.broke(now);
             }
         }
+        if repl.retry == 0 {
+            repl.retry = now + self.first_dial(id);
+        }
         if repl.up.is_none() && repl.copying.is_none() && now >= repl.retry {
             repl.retry = now + 1000;
             if let Some(to) = repl.host.and_then(|addr| self.net.connect(id, addr))
@@ -37,11 +40,29 @@ impl World {
                 repl.copying = Some(Link { to, stream: source.stream });
                 repl.last_io = now;
                 let partly = self.proc(id).data.is_within(&source.data);
-                let delay = if partly { self.chance(20..=120) } else { self.chance(100..=1500) };
+                let nothing = source.data.is_empty();
+                // Copying an empty server is done in half a second from the moment at which it is
+                // there, so that Valkey 8.1, which elects half a second later at the earliest,
+                // promotes an emptied replica, and Valkey 9, after a quarter, does not.
+                let delay = match (partly, nothing) {
+                    (true, _) => self.chance(20..=120),
+                    (false, true) => self.chance(300..=450),
+                    (false, false) => self.chance(100..=1500),
+                };
                 self.queue.after(delay, Event::Copied(id));
             }
         }
         self.procs[id.0 as usize].repl = Some(repl);
+    }
+
+    /// How long after its start, the loss of its link or a new address a replica dials its master:
+    /// up to 6.0 that is left to a timer of one second, and Valkey 9 dials a second later.
+    fn first_dial(&mut self, id: ProcId) -> u64 {
+        match self.proc(id).with.family {
+            Family::Redis72 => self.chance(0..=1000),
+            Family::Redis8 | Family::Valkey81 => 0,
+            Family::Valkey9 => 900,
+        }
     }
 
     /// Whether a server lets another one copy it.

@@ -7,8 +7,11 @@ use std::time::{Duration, Instant};
 
 use cluster::id::NodeId;
 use cluster::nodes::NodesConf;
-use cluster::planner::{Answer, How, Inspected, Inspection, Link};
+use cluster::planner::{Answer, How, Inspected, Inspection};
 use cluster::resp::{self, Reply};
+
+/// The set's own password: a stranger's server has another one.
+pub(crate) const PASSWORD: &str = "own";
 
 /// A connection to a server.
 pub(crate) struct Client {
@@ -20,8 +23,20 @@ pub(crate) struct Client {
 // === impl Client ===
 
 impl Client {
-    /// Connects; this and every answer later may take `timeout`.
+    /// Connects to a server of the set; this and every answer later may take `timeout`.
     pub(crate) fn connect(at: SocketAddr, timeout: Duration) -> Result<Self, String> {
+        let mut client = Self::open(at, timeout)?;
+        client.log_in(PASSWORD)?;
+        Ok(client)
+    }
+
+    /// Says the password.
+    pub(crate) fn log_in(&mut self, password: &str) -> Result<(), String> {
+        self.text(&["AUTH", password]).map(|_| ())
+    }
+
+    /// Connects to whoever is there.
+    pub(crate) fn open(at: SocketAddr, timeout: Duration) -> Result<Self, String> {
         let stream = TcpStream::connect_timeout(&at, timeout).map_err(|e| format!("{at}: {e}"))?;
         stream.set_nodelay(true).map_err(|e| e.to_string())?;
         stream.set_write_timeout(Some(timeout)).map_err(|e| e.to_string())?;
@@ -79,18 +94,8 @@ impl Client {
     /// What the server says of itself and its cluster.
     fn inspection(&mut self) -> Result<Inspection, String> {
         let nodes = self.text(&["CLUSTER", "NODES"])?;
-        let nodes = NodesConf::parse(nodes.as_bytes()).map_err(|e| e.to_string())?;
-        let said = self.info("replication")?;
-        let replica = said.get("role").is_some_and(|role| role == "slave");
-        let offset = if replica { "slave_repl_offset" } else { "master_repl_offset" };
-        let offset = said.get(offset).and_then(|v| v.parse().ok()).unwrap_or(0);
-        let keys = match self.ask(&["DBSIZE"])? {
-            Reply::Integer(n) => n > 0,
-            other => return Err(format!("DBSIZE says {other:?}")),
-        };
-        let up = said.get("master_link_status").is_some_and(|link| link == "up");
-        let link = replica.then_some(if up { Link::Up } else { Link::Down });
-        Ok(Inspection { nodes, offset, link, keys })
+        let replication = self.text(&["INFO", "replication"])?;
+        Inspection::read(&nodes, &replication, &self.ask(&["DBSIZE"])?)
     }
 
     /// A section of INFO.
@@ -103,8 +108,9 @@ impl Client {
 
 /// Asks whoever is at an address for its node id.
 pub(crate) fn probe(at: SocketAddr, timeout: Duration) -> Answer {
-    let Ok(mut client) = Client::connect(at, timeout) else { return Answer::Nobody };
-    match client.text(&["CLUSTER", "MYID"]).map(|id| id.parse::<NodeId>()) {
+    let Ok(mut client) = Client::open(at, timeout) else { return Answer::Nobody };
+    let id = client.log_in(PASSWORD).and_then(|()| client.text(&["CLUSTER", "MYID"]));
+    match id.map(|id| id.parse::<NodeId>()) {
         Ok(Ok(id)) => Answer::Node(id),
         _ => Answer::Unclear,
     }
@@ -112,8 +118,8 @@ pub(crate) fn probe(at: SocketAddr, timeout: Duration) -> Answer {
 
 /// Asks whoever is at an address what it knows.
 pub(crate) fn inspect(at: SocketAddr, timeout: Duration) -> Inspected {
-    let Ok(mut client) = Client::connect(at, timeout) else { return Inspected::Nobody };
-    match client.inspection() {
+    let Ok(mut client) = Client::open(at, timeout) else { return Inspected::Nobody };
+    match client.log_in(PASSWORD).and_then(|()| client.inspection()) {
         Ok(inspection) => Inspected::Node(Box::new(inspection)),
         Err(_) => Inspected::Unclear,
     }
@@ -126,11 +132,7 @@ pub(crate) fn force(at: SocketAddr, id: NodeId, how: How) -> Result<(), String> 
     if named != id.as_str() {
         return Err(format!("the server at {at} is {named} and not {id}"));
     }
-    let word = match how {
-        How::Vote => "FORCE",
-        How::Record => "TAKEOVER",
-    };
-    server.text(&["CLUSTER", "FAILOVER", word]).map(|_| ())
+    server.text(&["CLUSTER", "FAILOVER", how.word()]).map(|_| ())
 }
 
 /// What the hook of a pod does for a replica whose link is down although it knows where its
@@ -149,7 +151,8 @@ pub(crate) fn follow_master(at: SocketAddr) -> Result<bool, String> {
         return Ok(false);
     };
     let Some(known) = master.endpoint.address().and_then(|a| a.client()) else { return Ok(false) };
-    if is("master_host", &known.ip().to_string()) {
+    let (ip, port) = (known.ip().to_string(), known.port().to_string());
+    if is("master_host", &ip) && is("master_port", &port) {
         return Ok(false);
     }
     server.text(&["CLUSTER", "REPLICATE", master.id.as_str()])?;

@@ -5,6 +5,7 @@
 //! not heal, a nodes.conf is not written back as it was read, or a version is not there; a late
 //! start is said and fails nothing.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::{env, fs};
@@ -19,6 +20,7 @@ use versions::{VERSIONS, Version};
 mod cases;
 mod client;
 mod disk;
+mod foreign;
 mod ground;
 mod keys;
 mod member;
@@ -27,10 +29,11 @@ mod report;
 mod set;
 mod versions;
 
-const USAGE: &str = "engines [--fast] [--version NAME]... [--case NAME]...\n\
+const USAGE: &str = "engines [--fast] [--version NAME]... [--case NAME]... [--corpus DIR]\n\
     --fast     only form and outage-parallel\n\
     --version  only this one, such as redis-7.0.15\n\
-    --case     only this one (and form, with which all begin)";
+    --case     only this one (and form, with which all begin)\n\
+    --corpus   folder to copy some of the servers' files to";
 
 fn main() -> ExitCode {
     let wanted = match Wanted::from_args(env::args().skip(1)) {
@@ -54,7 +57,7 @@ fn main() -> ExitCode {
 /// which all servers can be reached, and nothing else.
 fn outside() -> Result<ExitCode, String> {
     let program = env::current_exe().map_err(|e| format!("this program is not found: {e}"))?;
-    let ground = Ground::make(set::MEMBERS)?;
+    let ground = Ground::make(cases::NODES)?;
     let status = ground
         .hub_command(&program)
         .args(env::args().skip(1))
@@ -69,7 +72,7 @@ fn run(id: &str, wanted: &Wanted) -> Result<ExitCode, String> {
     let mut lines = Vec::new();
     let mut files = 0;
     for version in &wanted.versions {
-        files += run_version(id, version, &wanted.cases, &keys, &mut lines);
+        files += run_version(id, version, wanted, &keys, &mut lines);
     }
     println!();
     lines.iter().for_each(|line| println!("{}", line.text()));
@@ -85,11 +88,12 @@ fn run(id: &str, wanted: &Wanted) -> Result<ExitCode, String> {
 fn run_version(
     id: &str,
     version: &Version,
-    cases: &[Case],
+    wanted: &Wanted,
     keys: &Arc<Keys>,
     lines: &mut Vec<Line>,
 ) -> usize {
     let home = set::home(id).join(version.name);
+    let cases: Vec<Case> = wanted.cases.iter().filter(|c| c.is_for(version)).copied().collect();
     let (mut files, mut failed) = (0, false);
     let mut present: Option<Set> = None;
     for (n, case) in cases.iter().enumerate() {
@@ -97,8 +101,17 @@ fn run_version(
             let set = match &mut present {
                 Some(set) => set,
                 None => {
-                    let made = Set::new(version, id, &home.join(n.to_string()), keys.clone())?;
+                    let made = Set::new(
+                        version,
+                        id,
+                        &home.join(n.to_string()),
+                        keys.clone(),
+                        set::SHARDS,
+                    )?;
                     let set = present.insert(made);
+                    if let Some(corpus) = &wanted.corpus {
+                        set.collect_into(corpus.clone());
+                    }
                     if *case != Case::Form {
                         Case::Form.run(set).map_err(|why| format!("form: {why}"))?;
                     }
@@ -138,13 +151,15 @@ struct Wanted {
     versions: Vec<Version>,
     cases: Vec<Case>,
     inside: Option<String>,
+    corpus: Option<PathBuf>,
 }
 
 // === impl Wanted ===
 
 impl Wanted {
     fn from_args(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut wanted = Self { versions: Vec::new(), cases: Vec::new(), inside: None };
+        let mut wanted =
+            Self { versions: Vec::new(), cases: Vec::new(), inside: None, corpus: None };
         while let Some(arg) = args.next() {
             let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value"));
             match arg.as_str() {
@@ -161,6 +176,7 @@ impl Wanted {
                     let known = CASES.iter().find(|c| c.name() == name);
                     wanted.cases.push(*known.ok_or_else(|| format!("no case {name}"))?);
                 }
+                "--corpus" => wanted.corpus = Some(PathBuf::from(value()?)),
                 "--inside" => wanted.inside = Some(value()?),
                 _ => return Err(format!("{arg} is not known")),
             }

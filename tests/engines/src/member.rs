@@ -5,6 +5,7 @@
 //! SIGKILL, and with the member.
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -22,8 +23,8 @@ use crate::client::{self, Client};
 use crate::registry::{NAMESPACE, Registry, SET};
 use crate::{disk, ground};
 
-/// Where all servers listen.
-pub(crate) const PORT: u16 = 6379;
+/// Where a new member's server listens.
+const PORT: u16 = 6379;
 /// A planner that has not ended by then hangs.
 const PLANNER_PATIENCE: Duration = Duration::from_secs(90);
 
@@ -35,6 +36,8 @@ pub(crate) struct Member {
     pub(crate) dir: PathBuf,
     /// Which namespace it runs in now.
     pub(crate) at: u8,
+    /// Where its server listens from its next start on.
+    pub(crate) port: u16,
     server: Option<Child>,
 }
 
@@ -78,12 +81,12 @@ impl Member {
         let pod = format!("{SET}-{n}");
         let dir = home.join(&pod);
         fs::create_dir_all(&dir).map_err(|e| format!("{} can not be made: {e}", dir.display()))?;
-        Ok(Self { pod, dir, at: n, server: None })
+        Ok(Self { pod, dir, at: n, port: PORT, server: None })
     }
 
     /// Where its server is.
     pub(crate) fn address(&self) -> SocketAddr {
-        SocketAddr::new(ground::address(self.at), PORT)
+        SocketAddr::new(ground::address(self.at), self.port)
     }
 
     /// Its nodes.conf.
@@ -113,6 +116,22 @@ impl Member {
     /// Whether its server has ended by itself.
     pub(crate) fn has_died(&mut self) -> bool {
         self.server.as_mut().is_some_and(|s| !matches!(s.try_wait(), Ok(None)))
+    }
+
+    /// Takes its data files away: what is left is nodes.conf and what Mooring wrote.
+    pub(crate) fn lose_data(&self) -> Result<(), String> {
+        for name in ["dump.rdb", "appendonly.aof", "appendonlydir"] {
+            let path = self.dir.join(name);
+            let removed =
+                if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            match removed {
+                Err(e) if e.kind() != ErrorKind::NotFound => {
+                    return Err(format!("{} can not be removed: {e}", path.display()));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Empties its disk.
@@ -146,24 +165,30 @@ impl Member {
             End::Start(later) => later,
         };
         let unknown = disk::unknown(&step.config.nodes_conf)?;
-        let log = File::options().create(true).append(true).open(self.dir.join("server.log"));
-        let log = log.map_err(|e| format!("the server's log can not be written: {e}"))?;
-        let again = log.try_clone().map_err(|e| e.to_string())?;
-        let started = Instant::now();
-        let server = ground::node_command(&common.id, self.at, &common.program)
-            .args(&words)
-            .current_dir(&self.dir)
-            .stdin(Stdio::null())
-            .stdout(log)
-            .stderr(again)
-            .spawn();
-        self.server = Some(server.map_err(|e| format!("the server can not be started: {e}"))?);
+        let started = self.launch(common)?;
         common.registry.pod_runs(&self.pod);
         if let Some(report) = later {
             common.registry.report(&self.pod, &report);
             reports.push((report.reason, report.message));
         }
         Ok(Outcome { reports, unknown, refused: None, started: Some(started) })
+    }
+
+    /// Its server, with the files as they are; when it was started.
+    pub(crate) fn launch(&mut self, common: &Common) -> Result<Instant, String> {
+        let log = File::options().create(true).append(true).open(self.dir.join("server.log"));
+        let log = log.map_err(|e| format!("the server's log can not be written: {e}"))?;
+        let again = log.try_clone().map_err(|e| e.to_string())?;
+        let started = Instant::now();
+        let server = ground::node_command(&common.id, self.at, &common.program)
+            .args(self.words())
+            .current_dir(&self.dir)
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(again)
+            .spawn();
+        self.server = Some(server.map_err(|e| format!("the server can not be started: {e}"))?);
+        Ok(started)
     }
 
     /// Waits until its server answers, or has died.
@@ -188,7 +213,7 @@ impl Member {
 
     fn words(&self) -> Vec<String> {
         let dir = self.dir.to_string_lossy().into_owned();
-        let port = PORT.to_string();
+        let port = self.port.to_string();
         let options = [
             ("--port", port.as_str()),
             ("--dir", dir.as_str()),
@@ -197,6 +222,8 @@ impl Member {
             ("--cluster-node-timeout", "5000"),
             ("--appendonly", "yes"),
             ("--protected-mode", "no"),
+            ("--requirepass", client::PASSWORD),
+            ("--masterauth", client::PASSWORD),
             // By default a replica waits 5 s for others to come before it is given anything: that
             // is no part of what is measured, and six cases wait for their replicas.
             ("--repl-diskless-sync-delay", "0"),

@@ -26,6 +26,8 @@ pub(crate) struct Registry {
 }
 
 struct State {
+    /// Whether the claims were there before the record.
+    claims_are_older: bool,
     plan: Plan,
     order: Order,
     members: BTreeMap<String, Member>,
@@ -50,6 +52,7 @@ impl Registry {
     pub(crate) fn new(plan: Plan, order: Order) -> Self {
         let replicas = plan.pods();
         let state = State {
+            claims_are_older: false,
             plan,
             order,
             members: BTreeMap::new(),
@@ -58,6 +61,19 @@ impl Registry {
             made: 0,
         };
         Self { replicas, state: Mutex::new(state) }
+    }
+
+    /// The record of the same set, made again after it was lost: its disks are older than it.
+    pub(crate) fn made_again(&self) -> Self {
+        let (mut plan, order) = {
+            let state = self.lock();
+            (state.plan.clone(), state.order)
+        };
+        plan.salt.push_str("-again");
+        plan.generation = 1;
+        let again = Self::new(plan, order);
+        again.lock().claims_are_older = true;
+        again
     }
 
     /// How the pods come from now on.
@@ -173,7 +189,6 @@ impl Registry {
         let (members, earlier) = state.members.clone().into_iter().partition(|(name, member)| {
             state.pods.get(name).is_some_and(|p| p.uid == member.pod_uid)
         });
-        let uid = state.pods.get(pod).map(|p| &p.uid);
         Ok(View {
             namespace: NAMESPACE.to_owned(),
             name: SET.to_owned(),
@@ -184,7 +199,7 @@ impl Registry {
             past,
             plan: state.plan.clone(),
             // Everything here ends by SIGKILL, which the real one does not see.
-            predecessor_ended: before.as_ref().is_some_and(|b| Some(&b.pod_uid) == uid),
+            predecessor_ended: false,
             before,
             members,
             pods: state.pods.clone(),
@@ -209,15 +224,17 @@ impl Registry {
 // === impl State ===
 
 impl State {
-    /// Why the set may have a life behind it. The claims here are as old as the set and all pods
-    /// carry the step: an id that is not the plan's is the one reason that there can be.
+    /// Why the set may have a life behind it. All pods here carry the step: claims that are older
+    /// than the record, and ids that are not the plan's, are the reasons that there can be.
     fn past(&self) -> Vec<String> {
         let strange = self.members.iter().filter_map(|(name, member)| {
             let planned = Ordinal::of_pod(name, SET).map(|o| self.plan.node_id(o));
             let id = member.disk.identity.as_ref()?.node_id;
             (Some(id) != planned).then(|| format!("member {name} has node id {id} on its disk"))
         });
-        strange.collect()
+        let older = "the set's claims are older than the cluster's record: they may hold data";
+        let older = self.claims_are_older.then(|| older.to_owned());
+        older.into_iter().chain(strange).collect()
     }
 }
 

@@ -3,24 +3,29 @@
 //! Guarantees: nobody starts a server but a member's step; every nodes.conf that a killed server
 //! leaves has been compared with what the parser writes back.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use cluster::id::NodeId;
+use cluster::net::{Address, Ports};
 use cluster::nodes::{Flag, NodesConf};
 use cluster::plan::Plan;
 
 use crate::client::{self, Client};
-use crate::disk;
 use crate::keys::{Keys, Owners};
 use crate::member::{Common, Member, Outcome};
 use crate::registry::{Order, Registry};
 use crate::versions::Version;
+use crate::{disk, ground};
 
-/// Three masters, each with a replica.
-pub(crate) const MEMBERS: u8 = 6;
+/// How many masters a usual set has, each with a replica.
+pub(crate) const SHARDS: u8 = 3;
 /// By when all slots have to be writable, and everybody has to be there again.
 const PATIENCE: Duration = Duration::from_secs(40);
 /// How often the hooks look after their servers.
@@ -30,10 +35,14 @@ const HOOKS: Duration = Duration::from_secs(2);
 pub(crate) struct Set {
     /// Its members by their ordinals.
     pub(crate) members: Vec<Member>,
+    /// What it was made as.
+    pub(crate) version: Version,
     common: Common,
     keys: Arc<Keys>,
     writes: u32,
     files: usize,
+    shards: u8,
+    corpus: Option<PathBuf>,
 }
 
 /// What was measured after a start.
@@ -50,6 +59,25 @@ pub(crate) struct Measured {
     pub(crate) unknown: usize,
     /// Replicas that had to be told to look for their master.
     pub(crate) told: usize,
+    /// The same as `seconds`, of files that know every address, started without Mooring.
+    pub(crate) hand: Option<f64>,
+}
+
+// === impl Measured ===
+
+impl Measured {
+    /// Before the first of several starts.
+    pub(crate) const NOTHING: Self =
+        Self { seconds: 0.0, lost: 0, whole: 0.0, unknown: 0, told: 0, hand: None };
+
+    /// One start more: the slowest counts, and all that was lost.
+    pub(crate) fn add(&mut self, once: Self) {
+        self.seconds = self.seconds.max(once.seconds);
+        self.whole = self.whole.max(once.whole);
+        self.lost += once.lost;
+        self.unknown += once.unknown;
+        self.told += once.told;
+    }
 }
 
 // === impl Set ===
@@ -61,21 +89,23 @@ impl Set {
         id: &str,
         home: &Path,
         keys: Arc<Keys>,
+        shards: u8,
     ) -> Result<Self, String> {
         let plan = Plan {
             salt: format!("{id}-{}", version.name),
-            shards: 3,
+            shards: u32::from(shards),
             replicas_per_shard: 1,
             generation: 1,
         };
-        let members: Result<_, _> = (0..MEMBERS).map(|n| Member::new(home, n)).collect();
+        let members: Result<_, _> = (0..shards * 2).map(|n| Member::new(home, n)).collect();
         let common = Common {
             id: id.to_owned(),
             program: version.program()?,
             target: version.target(),
             registry: Arc::new(Registry::new(plan, Order::Parallel)),
         };
-        Ok(Self { members: members?, common, keys, writes: 0, files: 0 })
+        let (members, version) = (members?, version.clone());
+        Ok(Self { members, version, common, keys, writes: 0, files: 0, shards, corpus: None })
     }
 
     /// How many files of real servers were read and written back so far.
@@ -85,6 +115,14 @@ impl Set {
 
     /// Pods of all members that do not run, all at once: what their steps came to.
     pub(crate) fn start_all(&mut self) -> Result<Vec<Outcome>, String> {
+        self.start_staggered(|_| Duration::ZERO)
+    }
+
+    /// The same, but each member's step begins only some time after its pod is there.
+    pub(crate) fn start_staggered(
+        &mut self,
+        after: impl Fn(usize) -> Duration,
+    ) -> Result<Vec<Outcome>, String> {
         self.common.registry.set_order(Order::Parallel);
         for member in &self.members {
             self.common.registry.pod_made(&member.pod, member.address().ip());
@@ -94,7 +132,14 @@ impl Set {
             let steps: Vec<_> = self
                 .members
                 .iter_mut()
-                .map(|member| scope.spawn(move || member.start(common)))
+                .enumerate()
+                .map(|(n, member)| {
+                    let pause = after(n);
+                    scope.spawn(move || {
+                        thread::sleep(pause);
+                        member.start(common)
+                    })
+                })
                 .collect();
             steps.into_iter().map(|s| s.join().map_err(|_| "a step panicked".to_owned())).collect()
         });
@@ -138,27 +183,121 @@ impl Set {
             }
             member.kill();
             self.common.registry.pod_gone(&member.pod);
-            disk::check_round_trip(&member.nodes_conf())?;
+            let path = member.nodes_conf();
+            disk::check_round_trip(&path)?;
             self.files += 1;
+            // Enough to have all kinds of them, and few enough to be kept.
+            if let Some(corpus) = &self.corpus
+                && n % 3 == 0
+                && self.files <= 48
+            {
+                let name = format!("{}-{:02}.conf", self.version.name, self.files);
+                fs::copy(&path, corpus.join(name))
+                    .map_err(|e| format!("{}: {e}", path.display()))?;
+            }
         }
         Ok(())
     }
 
     /// Every member gets the address that another one had.
     pub(crate) fn swap_addresses(&mut self) {
-        for member in &mut self.members {
-            member.at = (member.at + 1) % MEMBERS;
-        }
+        let places: Vec<u8> = self.members.iter().map(|m| m.at).collect();
+        let others = places.iter().cycle().skip(1);
+        self.members.iter_mut().zip(others).for_each(|(member, at)| member.at = *at);
     }
 
-    /// Writes a key into every slot and waits until the replicas have them. Returns the name.
+    /// Its servers are another version's from their next start on.
+    pub(crate) fn run_as(&mut self, version: &Version) -> Result<(), String> {
+        (self.common.program, self.common.target) = (version.program()?, version.target());
+        Ok(())
+    }
+
+    /// Whether its servers are those it was made with.
+    pub(crate) fn is_itself(&self) -> bool {
+        self.common.target == self.version.target()
+    }
+
+    /// Another set of the same version, of so many shards.
+    pub(crate) fn beside(&self, shards: u8) -> Result<Self, String> {
+        let place = self.members.first().and_then(|m| m.dir.parent()).ok_or("no members")?;
+        let home = &place.join("beside");
+        Self::new(&self.version, &self.common.id, home, self.keys.clone(), shards)
+    }
+
+    /// Somebody else's server of the same version, by its words, in a node's namespace.
+    pub(crate) fn stranger(&self, node: u8, words: &[&str], dir: &Path) -> Result<Child, String> {
+        let server = ground::node_command(&self.common.id, node, &self.common.program)
+            .args(words)
+            .current_dir(dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        server.map_err(|e| format!("a stranger's server can not be started: {e}"))
+    }
+
+    /// Copies some of the files that killed servers leave into this folder.
+    pub(crate) fn collect_into(&mut self, corpus: PathBuf) {
+        self.corpus = Some(corpus);
+    }
+
+    /// What the engine needs by itself: all are killed, every file is told every address, and the
+    /// servers are started without a step. The set is started by its steps again afterwards.
+    pub(crate) fn by_hand(&mut self, order: Order) -> Result<f64, String> {
+        self.kill(|_| true)?;
+        let files: Vec<_> = self.members.iter().map(Member::nodes_conf).collect();
+        let read = |path: &PathBuf| {
+            let bytes = disk::read(path)?.ok_or_else(|| format!("{} is gone", path.display()))?;
+            NodesConf::parse(&bytes).map_err(|e| format!("{}: {e}", path.display()))
+        };
+        let mut confs: Vec<NodesConf> = files.iter().map(read).collect::<Result<_, _>>()?;
+        let place = |at: SocketAddr| Address { ip: at.ip(), ports: Ports::plain(at.port()) };
+        let addresses: Vec<Address> = self.addresses().into_iter().map(place).collect();
+        let known: BTreeMap<NodeId, Address> = confs
+            .iter()
+            .zip(&addresses)
+            .filter_map(|(conf, address)| Some((conf.myself()?.id, *address)))
+            .collect();
+        for ((conf, own), path) in confs.iter_mut().zip(&addresses).zip(&files) {
+            conf.repair(*own, &known);
+            fs::write(path, conf.to_string())
+                .map_err(|e| format!("{} can not be written: {e}", path.display()))?;
+        }
+        let mut last = None;
+        for member in &mut self.members {
+            last = Some(member.launch(&self.common)?);
+            if order == Order::Ordered {
+                member.wait_for_answer(PATIENCE)?;
+            }
+        }
+        let ((_, until), _) = self.write_all()?;
+        let last = last.ok_or("nobody was started")?;
+        let seconds = until.saturating_duration_since(last).as_secs_f64();
+        self.wait_until_whole()?;
+        self.kill(|_| true)?;
+        self.start_all()?;
+        self.write_all()?;
+        self.wait_until_whole()?;
+        Ok(seconds)
+    }
+
+    /// A new record in the place of the old one, with a salt of its own, for a set whose claims
+    /// are older than it.
+    pub(crate) fn lose_record(&mut self) {
+        self.common.registry = Arc::new(self.common.registry.made_again());
+    }
+
+    /// Writes a key into every slot and waits until the replicas have them, and until everybody
+    /// has handed its log to the system: an engine that waits for its disk answers before it does,
+    /// by up to 2 s. Returns the name.
     pub(crate) fn fill(&mut self) -> Result<String, String> {
         let (_, name) = self.write_all()?;
-        for node in self.addresses() {
-            let mut client = Client::connect(node, Duration::from_secs(5))?;
-            if client.info("replication")?.get("role").is_some_and(|role| role == "master") {
-                client.ask(&["WAIT", "1", "3000"])?;
+        let began = Instant::now();
+        while let Err(why) = self.addresses().into_iter().try_for_each(keeps_all) {
+            if began.elapsed() > PATIENCE {
+                return Err(why);
             }
+            thread::sleep(Duration::from_millis(50));
         }
         Ok(name)
     }
@@ -181,7 +320,18 @@ impl Set {
         let told = self.wait_until_whole()?;
         let whole = last.elapsed().as_secs_f64();
         let unknown = outcomes.iter().map(|o| o.unknown).sum();
-        Ok(Measured { seconds, lost, whole, unknown, told })
+        Ok(Measured { seconds, lost, whole, unknown, told, hand: None })
+    }
+
+    /// The first member whose server says that it is a master.
+    pub(crate) fn a_master(&self) -> Result<usize, String> {
+        for (n, at) in self.addresses().into_iter().enumerate() {
+            let mut client = Client::connect(at, Duration::from_secs(5))?;
+            if client.info("replication")?.get("role").is_some_and(|role| role == "master") {
+                return Ok(n);
+            }
+        }
+        Err("no server says that it is a master".to_owned())
     }
 
     /// How many keys of `name` are gone.
@@ -200,14 +350,16 @@ impl Set {
         }
     }
 
-    /// Waits until every member knows six healthy nodes and every replica has its master, and
+    /// Waits until every member knows all the others as healthy and every replica has its master, and
     /// does meanwhile what the pods' hooks do: how often that was needed.
     pub(crate) fn wait_until_whole(&mut self) -> Result<usize, String> {
         let began = Instant::now();
         let (mut told, mut hooks) = (0, began);
         loop {
             let addresses = self.addresses();
-            let Err(why) = addresses.iter().try_for_each(|at| whole(*at)) else { return Ok(told) };
+            let Err(why) = addresses.iter().try_for_each(|at| whole(*at, self.shards)) else {
+                return Ok(told);
+            };
             let dead = self.members.iter_mut().any(Member::has_died);
             if dead || began.elapsed() > PATIENCE {
                 return Err(self.with_the_dead(&format!("the cluster does not heal: {why}")));
@@ -237,8 +389,30 @@ impl Set {
     }
 }
 
+/// Whether a node's log is written, and a master's replica has all that it has.
+fn keeps_all(at: SocketAddr) -> Result<(), String> {
+    let mut client = Client::connect(at, Duration::from_secs(5))?;
+    if client.info("persistence")?.get("aof_buffer_length").is_some_and(|n| n != "0") {
+        return Err(format!("{at} does not write its log"));
+    }
+    let said = client.info("replication")?;
+    let offset = said.get("master_repl_offset").and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+    let has = said.get("slave0").and_then(|line| {
+        let fields = line.split(',').filter_map(|field| field.split_once('='));
+        fields.into_iter().find(|(name, _)| *name == "offset")?.1.parse::<u64>().ok()
+    });
+    match has {
+        // A ping or two of the replication itself may have come since; a write is longer.
+        Some(has) if has + 28 < offset => Err(format!("the replica of {at} is behind")),
+        None if said.get("role").is_some_and(|role| role == "master") => {
+            Err(format!("the master at {at} has no replica"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Whether a node sees a whole cluster.
-fn whole(at: SocketAddr) -> Result<(), String> {
+fn whole(at: SocketAddr, shards: u8) -> Result<(), String> {
     let mut client = Client::connect(at, Duration::from_secs(1))?;
     let nodes = client.text(&["CLUSTER", "NODES"])?;
     let conf = NodesConf::parse(nodes.as_bytes()).map_err(|e| e.to_string())?;
@@ -250,7 +424,8 @@ fn whole(at: SocketAddr) -> Result<(), String> {
         conf.nodes().count(),
         conf.nodes().filter(|n| n.is_master() && !n.slots.is_empty()).count(),
     );
-    if (all, masters) != (usize::from(MEMBERS), 3) {
+    let shards = usize::from(shards);
+    if (all, masters) != (shards * 2, shards) {
         return Err(format!("{at} knows {all} nodes, {masters} of them masters"));
     }
     let said = client.info("replication")?;

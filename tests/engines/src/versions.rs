@@ -46,6 +46,13 @@ impl Version {
         })
     }
 
+    /// The next one of the same engine, if there is one.
+    pub(crate) fn newer(&self) -> Option<Self> {
+        let engine = |name: &str| name.split('-').next().map(str::to_owned);
+        let place = VERSIONS.iter().position(|v| v == self)?;
+        VERSIONS.get(place + 1).filter(|v| engine(v.name) == engine(self.name)).cloned()
+    }
+
     /// What its files have to be.
     pub(crate) fn target(&self) -> Target {
         let (engine, version) = self.name.split_once('-').unwrap_or((self.name, ""));

@@ -4,7 +4,7 @@
 CARGO ?= cargo
 LAB = $(CARGO) run --quiet --package mooring-lab --bin
 
-.PHONY: bench demo demo-shell demo-down test unit e2e engines fuzz fuzz-smoke lint fmt binaries image clean
+.PHONY: bench demo demo-shell demo-down test unit e2e engines engines-fast fuzz fuzz-smoke lint fmt binaries image clean soak
 
 demo: setup            ## the main job on a Kubernetes of its own (or yours: KUBECONFIG, IMAGE)
 	$(LAB) demo
@@ -15,7 +15,7 @@ demo-shell:            ## a shell in the demo's network, with kubectl
 demo-down:             ## remove the demo's Kubernetes
 	tests/kube/down demo
 
-test: setup lint unit e2e  ## everything that has to hold before a change lands
+test: setup lint unit engines-fast e2e  ## everything that has to hold before a change lands
 
 lint:
 	$(CARGO) fmt --all --check
@@ -34,6 +34,14 @@ STATIC = RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --target $(TAR
 engines: setup         ## thirteen real engine versions, repaired by the planner (needs root)
 	tests/engines/fetch
 	$(CARGO) run --quiet --package mooring-engines
+
+engines-fast: setup    ## the same, but only what `--fast` names
+	tests/engines/fetch
+	$(CARGO) run --quiet --package mooring-engines -- --fast
+SECONDS ?= 3600
+soak:                  ## simulated clusters for an hour, or SECONDS=; one with a trace: SEED=; one accident each: ONE=1
+	$(CARGO) run --quiet --release --package mooring-sim --bin soak -- $(if $(ONE),--one) \
+	  $(if $(SEED),--seed $(SEED),--go-on --seconds $(SECONDS) --from $(shell date +%s)00000)
 
 fuzz:                  ## ten minutes for each parser of what comes from outside
 	fuzz/run long

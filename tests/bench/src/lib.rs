@@ -73,21 +73,29 @@ impl Row {
 /// # Errors
 /// If the file is there and holds something else, or can not be written.
 pub fn record(root: &Path, name: &str, rows: &[Row]) -> Result<PathBuf, String> {
-    let dir = root.join("out");
-    let path = dir.join(format!("{name}.json"));
-    let mut all = earlier(&path)?;
+    let mut all = earlier(&root.join("out").join(format!("{name}.json")))?;
     for row in rows {
         match all.iter_mut().find(|old| old["id"] == row.id.as_str()) {
             Some(old) => *old = row.json(),
             None => all.push(row.json()),
         }
     }
+    write(root, name, &all)
+}
+
+/// Writes `out/NAME.json` below `root` with these rows and no others; gives the file's path.
+///
+/// # Errors
+/// If it can not be written.
+pub fn write(root: &Path, name: &str, rows: &[Value]) -> Result<PathBuf, String> {
+    let dir = root.join("out");
+    let path = dir.join(format!("{name}.json"));
     let report = json!({
         "name": name,
         "version": env!("CARGO_PKG_VERSION"),
         "date": date(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs())),
         "machine": machine(),
-        "rows": all,
+        "rows": rows,
     });
     let failed = |e: std::io::Error| format!("{} can not be written: {e}", path.display());
     fs::create_dir_all(&dir).map_err(failed)?;

@@ -21,6 +21,8 @@ const NODES: u16 = 1000;
 const SHARDS: u16 = 250;
 /// How often everything is measured; the median counts.
 const RUNS: usize = 101;
+/// Schedules of the simulator.
+const SCHEDULES: u64 = 2000;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -72,6 +74,7 @@ fn measure() -> Result<bool, String> {
         });
     }
     rows.extend(size_of_step());
+    rows.push(simulated());
     rows.push(Row {
         id: "repair.0.peak_kib".to_owned(),
         what: "memory of a process that repairs nothing".to_owned(),
@@ -97,6 +100,18 @@ fn median(mut run: impl FnMut()) -> f64 {
         .collect();
     times.sort_unstable_by(f64::total_cmp);
     times[RUNS / 2]
+}
+
+/// How many simulated clusters a second go through their accidents, on all processors.
+fn simulated() -> Row {
+    let soaked = sim::soak::soak(sim::soak::Asked::schedules(0, SCHEDULES), |_| ());
+    Row {
+        id: "simulator.schedules_per_second".to_owned(),
+        what: "simulated schedules a second".to_owned(),
+        value: soaked.rate().round(),
+        unit: "",
+        rule: Rule::Told,
+    }
 }
 
 // --- the work ---

@@ -1,9 +1,10 @@
 //! What happens to a set, and what came of it: formation, loss of pods, the floor.
 
 use std::collections::BTreeMap;
+use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 use crate::clock;
 use crate::pods::Pod;
@@ -18,6 +19,10 @@ pub const LIMIT: Duration = Duration::from_secs(90);
 /// For so long after a command nothing else is asked of the cluster: no set recovers sooner and has
 /// been calm, too.
 const QUIET: Duration = Duration::from_secs(8);
+
+/// A set that has taken every write for so long is back, as far as one can see: the rest of [`CALM`] is
+/// there to prove it, and leaves room for work that is not measured.
+const BACK: Duration = Duration::from_secs(2);
 
 /// How a set came up, or came back.
 #[derive(Clone, Debug, Default)]
@@ -47,10 +52,18 @@ pub struct Recovery {
 
 /// Applies a set and waits until it is a cluster. The client is there before.
 pub fn form(set: &Set<'_>, probe: &Probe<'_>) -> Result<Recovery> {
+    form_beside(set, probe, || Ok(()))
+}
+
+/// The same with something else to do once the set is a cluster and has to stay one.
+pub fn form_beside(
+    set: &Set<'_>,
+    probe: &Probe<'_>,
+    beside: impl FnOnce() -> Result<()> + Send,
+) -> Result<Recovery> {
     let watch = set.watch()?;
     let begin = set.apply()?;
-    std::thread::sleep(QUIET.saturating_sub(clock::elapsed(begin)));
-    let status = probe.wait(begin, LIMIT)?;
+    let status = wait(probe, begin, beside)?;
     judge(set, probe, begin, &status, &BTreeMap::new(), |begin| {
         let all = set.replicas as usize;
         let at = watch.wait(all, Duration::from_secs(60), |pod| pod.ready && !pod.deleting)?;
@@ -60,6 +73,17 @@ pub fn form(set: &Set<'_>, probe: &Probe<'_>) -> Result<Recovery> {
 
 /// Deletes these pods (all of them, if none is named) and waits until every slot takes every write.
 pub fn lose(set: &Set<'_>, probe: &Probe<'_>, pod: Option<&str>, how: How) -> Result<Recovery> {
+    lose_beside(set, probe, pod, how, || Ok(()))
+}
+
+/// The same with something else to do once every slot takes every write and has to go on doing so.
+pub fn lose_beside(
+    set: &Set<'_>,
+    probe: &Probe<'_>,
+    pod: Option<&str>,
+    how: How,
+    beside: impl FnOnce() -> Result<()> + Send,
+) -> Result<Recovery> {
     let before = set.pods()?;
     let watch = set.watch()?;
     let begin = clock::now();
@@ -68,9 +92,7 @@ pub fn lose(set: &Set<'_>, probe: &Probe<'_>, pod: Option<&str>, how: How) -> Re
         None => set.delete_all(how)?,
     };
     delete.wait().context("kubectl delete")?;
-    // The client keeps its own times. Asking it is work for the machine, which is under test.
-    std::thread::sleep(QUIET.saturating_sub(clock::elapsed(begin)));
-    let status = probe.wait(begin, LIMIT)?;
+    let status = wait(probe, begin, beside)?;
     judge(set, probe, begin, &status, &before, |begin| {
         let lost = |now: &Pod| pod.is_none_or(|pod| pod == now.name);
         let back = |now: &Pod| {
@@ -78,6 +100,24 @@ pub fn lose(set: &Set<'_>, probe: &Probe<'_>, pod: Option<&str>, how: How) -> Re
             now.ready && !now.deleting && !(lost(now) && same)
         };
         Ok(watch.wait(before.len(), Duration::from_secs(60), back)?.since(begin))
+    })
+}
+
+/// Waits for a calm of [`CALM`] and does something else from that time on at which the set seems to
+/// be back.
+fn wait(
+    probe: &Probe<'_>,
+    begin: At,
+    beside: impl FnOnce() -> Result<()> + Send,
+) -> Result<Status> {
+    // The client keeps its own times. Asking it is work for the machine, which is under test.
+    thread::sleep(QUIET.saturating_sub(clock::elapsed(begin)));
+    probe.wait_calm(begin, BACK, LIMIT)?;
+    thread::scope(|scope| {
+        let beside = scope.spawn(beside);
+        let status = probe.wait(begin, LIMIT);
+        beside.join().map_err(|_| anyhow!("a thread broke"))??;
+        status
     })
 }
 
@@ -99,7 +139,7 @@ pub fn floor(set: &Set<'_>, how: How) -> Result<f64> {
 pub fn control(set: &Set<'_>, probe: &Probe<'_>, watched: Duration) -> Result<bool> {
     let begin = clock::now();
     set.delete_all(How::Graceful)?.wait().context("kubectl delete")?;
-    std::thread::sleep(watched.saturating_sub(clock::elapsed(begin)));
+    thread::sleep(watched.saturating_sub(clock::elapsed(begin)));
     Ok(probe.status(begin)?.recovered(micros(CALM)))
 }
 

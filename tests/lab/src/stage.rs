@@ -51,6 +51,12 @@ impl Default for Teller {
 
 /// Builds everything side by side, brings it to the cluster, and installs Mooring.
 pub fn set(ground: &mut Ground, engines: &[Engine], tell: &Teller) -> Result<()> {
+    bring(ground, engines, tell)?;
+    install(ground, tell)
+}
+
+/// The same without the installation.
+pub fn bring(ground: &mut Ground, engines: &[Engine], tell: &Teller) -> Result<()> {
     let archives = build(ground, engines, tell)?;
     match ground.instance.clone() {
         Some(instance) => {
@@ -63,7 +69,7 @@ pub fn set(ground: &mut Ground, engines: &[Engine], tell: &Teller) -> Result<()>
         }
         None => push(ground, &archives, tell)?,
     }
-    install(ground, tell)
+    Ok(())
 }
 
 /// Builds the test Kubernetes, the images and the binaries; the archives of the images.
@@ -139,7 +145,7 @@ fn push(ground: &Ground, archives: &[String], tell: &Teller) -> Result<()> {
 }
 
 /// `kubectl apply -k`, and waits for it to serve.
-fn install(ground: &Ground, tell: &Teller) -> Result<()> {
+pub fn install(ground: &Ground, tell: &Teller) -> Result<()> {
     let base = ground.root.join("manifests/base");
     if !base.is_dir() {
         bail!("{} is not there", base.display());

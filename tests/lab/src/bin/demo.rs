@@ -24,13 +24,20 @@ const ABOVE_FLOOR: f64 = 3.5;
 /// about one node timeout before they notice that they are alone.
 const CONTROL: Duration = Duration::from_secs(25);
 
-/// A pod that is lost is back by then.
-const SETTLED: Duration = Duration::from_secs(6);
+/// Plain pods are ready by then, or something is wrong.
+const READY: Duration = Duration::from_secs(180);
 
-/// Seconds in which six plain pods are back.
-struct Floors {
-    parallel: f64,
-    ordered: f64,
+/// All that is played with.
+struct Stage<'a> {
+    /// Labelled from the start.
+    main: Set<'a>,
+    /// Made by hand, then labelled.
+    adopt: Set<'a>,
+    /// Made by hand, never labelled.
+    control: Set<'a>,
+    /// Single servers.
+    floor: Set<'a>,
+    tell: &'a Teller,
 }
 
 fn main() -> ExitCode {
@@ -73,12 +80,11 @@ fn run() -> Result<bool> {
     let tell = Teller::new();
     if as_is {
         ground.learn_servers()?;
-        stage::wait_for_mooring(&ground)?;
     } else {
-        stage::set(&mut ground, &[Engine::Redis70], &tell)?;
+        stage::bring(&mut ground, &[Engine::Redis70], &tell)?;
     }
     let mut report = Report::new("demo");
-    let outcome = play(&ground, &mut report, &tell);
+    let outcome = Stage::set(&ground, &tell, as_is).and_then(|stage| play(&stage, &mut report));
     report.seconds("run.seconds", "the whole run", tell.seconds(), Rule::Within(180.0));
     let path = report.write(&ground.root)?;
     println!("\n{}\n{} has the same.", report.table(), path.display());
@@ -91,72 +97,105 @@ fn run() -> Result<bool> {
     Ok(failures.is_empty())
 }
 
-fn play(ground: &Ground, report: &mut Report, tell: &Teller) -> Result<()> {
-    let set = |namespace, policy| Set::new(ground, namespace, Engine::Redis70, policy);
-    let main = set("demo", Policy::Parallel);
-    let adopt = set("demo-adopt", Policy::OrderedReady).of_kind(Kind::Plain);
-    let control = set("demo-control", Policy::Parallel).of_kind(Kind::Plain);
-    let floors = [
-        set("demo-floor", Policy::Parallel).of_kind(Kind::Floor),
-        set("demo-floor-ordered", Policy::OrderedReady).of_kind(Kind::Floor),
-    ];
-    for set in [&main, &adopt, &control, &floors[0], &floors[1]] {
-        set.prepare()?;
+// === impl Stage ===
+
+impl<'a> Stage<'a> {
+    /// Applies the pods of the floor, which need no Mooring, and installs it meanwhile.
+    fn set(ground: &'a Ground, tell: &'a Teller, as_is: bool) -> Result<Self> {
+        let set = |namespace, policy| Set::new(ground, namespace, Engine::Redis70, policy);
+        let stage = Self {
+            main: set("demo", Policy::Parallel),
+            adopt: set("demo-adopt", Policy::Parallel).of_kind(Kind::Plain),
+            control: set("demo-control", Policy::Parallel).of_kind(Kind::Plain),
+            floor: set("demo-floor", Policy::Parallel).of_kind(Kind::Floor),
+            tell,
+        };
+        for set in [&stage.floor, &stage.main, &stage.adopt, &stage.control] {
+            set.prepare()?;
+        }
+        stage.floor.apply()?;
+        if as_is {
+            stage::wait_for_mooring(ground)?
+        } else {
+            stage::install(ground, tell)?
+        }
+        Ok(stage)
     }
-    for set in [&adopt, &control, &floors[0], &floors[1]] {
-        set.apply()?;
-    }
-    for set in [&floors[0], &floors[1], &adopt, &control] {
-        set.wait_ready(Duration::from_secs(180))?;
-    }
-    tell.say("24 plain pods are ready: two sets for the floor, one to adopt, one as the control");
-    let floors = measure_floor(&floors, report, tell)?;
-    main_job(&main, &floors, [&adopt, &control], report, tell)?;
-    adoption(&adopt, &control, &floors, report, tell)
 }
 
-/// How fast the same six pods are ready again, with an init container that does nothing and servers
-/// that form no cluster.
-fn measure_floor(sets: &[Set<'_>; 2], report: &mut Report, tell: &Teller) -> Result<Floors> {
-    let [parallel, ordered] = sets;
-    let floors = Floors {
-        parallel: scenario::floor(parallel, How::Graceful)?,
-        ordered: scenario::floor(ordered, How::Graceful)?,
-    };
-    for (id, what, value) in [
-        ("floor.seconds", "floor: six plain pods deleted, Ready again", floors.parallel),
-        ("floor.ordered.seconds", "floor, OrderedReady", floors.ordered),
-    ] {
-        report.seconds(id, what, value, Rule::Told);
-    }
-    tell.say(&format!(
-        "the floor: six plain pods deleted and Ready again in {:.1} s, OrderedReady {:.1} s",
-        floors.parallel, floors.ordered
-    ));
+/// What is not measured is done beside: while a set that is back has to prove that it stays so, what
+/// comes later is made.
+fn play(stage: &Stage<'_>, report: &mut Report) -> Result<()> {
+    let Stage { main, adopt, control, floor, tell } = stage;
+    let floor = measure_floor(floor, report, tell)?;
+
+    let probe = Probe::start(main)?;
+    tell.say("a cluster client waits in the namespace; a labelled StatefulSet of six is applied");
+    formation(main, &probe, report, tell, || {
+        [adopt, control].into_iter().try_for_each(|set| set.apply().map(drop))?;
+        [adopt, control].into_iter().try_for_each(|set| set.wait_ready(READY).map(drop))
+    })?;
+
+    // Deletion by force, sets in order, and other engines are cases of `e2e`: this run is to take
+    // 3 minutes.
+    let what = "all six pods deleted";
+    let starts = main.ground.clock_of_starts();
+    let mut by_hand = Err(anyhow!("they were not made"));
+    let outage = scenario::lose_beside(main, &probe, None, How::Graceful, || {
+        by_hand = thread::scope(|scope| {
+            let other = scope.spawn(|| plain_cluster(control));
+            let one = plain_cluster(adopt);
+            Ok((one?, other.join().map_err(|_| anyhow!("a thread broke"))??))
+        });
+        Ok(())
+    })
+    .context(what)?;
+    outage_rows(report, "outage", what, starts, &outage, floor);
+    tell.say(&sentence(what, &outage));
+    let (adopted, controlled) = by_hand?;
+
+    one_pod(main, &probe, report, tell)?;
+    probe.pause()?;
+    tell.say("two plain clusters were made with redis-cli --cluster create; one is labelled now, one stays as it is");
+    adoption((adopt, &adopted), (control, &controlled), report, tell)?;
+
+    let what = "all pods of the adopted set deleted";
+    let outage = scenario::lose(adopt, &adopted, None, How::Graceful).context(what)?;
+    outage_rows(report, "adopt.outage", what, starts, &outage, floor);
+    tell.say(&sentence(what, &outage));
+    adopted.pause()
+}
+
+/// How fast six pods are ready again, with an init container that does nothing and servers that form
+/// no cluster; in seconds.
+fn measure_floor(set: &Set<'_>, report: &mut Report, tell: &Teller) -> Result<f64> {
+    set.wait_ready(READY)?;
+    tell.say("six plain pods are ready: how fast can pods be?");
+    let seconds = scenario::floor(set, How::Graceful)?;
     // Gone before anything else is timed.
-    sets.iter().try_for_each(Set::vanish)?;
-    Ok(floors)
+    set.vanish()?;
+    let what = "floor: six plain pods deleted, Ready again";
+    report.seconds("floor.seconds", what, seconds, Rule::Told);
+    tell.say(&format!("the floor: six plain pods deleted and Ready again in {seconds:.1} s"));
+    Ok(seconds)
 }
 
-/// Formation, loss of all pods, loss of one.
-fn main_job(
+/// A labelled StatefulSet becomes a cluster.
+fn formation(
     set: &Set<'_>,
-    floors: &Floors,
-    plain: [&Set<'_>; 2],
+    probe: &Probe<'_>,
     report: &mut Report,
     tell: &Teller,
+    beside: impl FnOnce() -> Result<()> + Send,
 ) -> Result<()> {
-    let probe = Probe::start(set)?;
-    tell.say("a cluster client waits in the namespace; a labelled StatefulSet of six is applied");
-    let formed = scenario::form(set, &probe).context("formation")?;
-    let starts = set.ground.clock_of_starts();
+    let formed = scenario::form_beside(set, probe, beside).context("formation")?;
     report.seconds(
         "formation.seconds",
         "kubectl apply to all slots writable",
         formed.seconds,
         Rule::Told,
     );
-    after_last_start(report, "formation", starts, &formed);
+    after_last_start(report, "formation", set.ground.clock_of_starts(), &formed);
     judge(report, "formation", "formation", &formed);
     report.count(
         "formation.slots",
@@ -165,24 +204,13 @@ fn main_job(
         Rule::Exactly(16384.0),
     );
     tell.say(&sentence("the cluster has formed by itself", &formed));
+    Ok(())
+}
 
-    // Deletion by force, and other engines, are cases of `e2e`: this run is to take 3 minutes.
-    let what = "all six pods deleted";
-    let outage = scenario::lose(set, &probe, None, How::Graceful).context(what)?;
-    outage_rows(report, "outage", what, starts, &outage, floors.parallel);
-    tell.say(&sentence(what, &outage));
-
+/// A master's pod is deleted.
+fn one_pod(set: &Set<'_>, probe: &Probe<'_>, report: &mut Report, tell: &Teller) -> Result<()> {
     let master = set.a_master()?;
-    let pod = thread::scope(|scope| {
-        // The looking takes longer than the loss: time for what comes next.
-        let created = scope.spawn(|| {
-            thread::sleep(SETTLED);
-            plain.iter().try_for_each(|set| set.create_by_hand())
-        });
-        let pod = scenario::lose(set, &probe, Some(&master), How::Graceful).context("one pod");
-        created.join().map_err(|_| anyhow!("a thread broke"))??;
-        pod
-    })?;
+    let pod = scenario::lose(set, probe, Some(&master), How::Graceful).context("one pod")?;
     report.seconds("pod.seconds", "one master's pod deleted, to writable", pod.seconds, Rule::Told);
     report.seconds(
         "pod.gap.seconds",
@@ -198,31 +226,33 @@ fn main_job(
         pod.acknowledged,
         Rule::AtLeast(10_001.0),
     );
-    probe.pause()
+    Ok(())
+}
+
+/// A cluster made without Mooring, and a client that writes to it.
+fn plain_cluster<'a>(set: &'a Set<'_>) -> Result<Probe<'a>> {
+    set.create_by_hand()?;
+    let probe = Probe::start(set)?;
+    let status = probe.wait_calm(clock::now(), Duration::from_secs(2), Duration::from_secs(30))?;
+    if !status.recovered(2_000_000) {
+        let name = &set.namespace;
+        bail!("{name} is no cluster after redis-cli --cluster create: {}", status.last_error);
+    }
+    Ok(probe)
 }
 
 /// A running cluster is labelled; meanwhile the control loses its pods.
 fn adoption(
-    set: &Set<'_>,
-    control: &Set<'_>,
-    floors: &Floors,
+    (set, probe): (&Set<'_>, &Probe<'_>),
+    (control, control_probe): (&Set<'_>, &Probe<'_>),
     report: &mut Report,
     tell: &Teller,
 ) -> Result<()> {
-    let (probe, control_probe) = (Probe::start(set)?, Probe::start(control)?);
-    for (probe, name) in [(&probe, "the set to adopt"), (&control_probe, "the control")] {
-        let status =
-            probe.wait_calm(clock::now(), Duration::from_secs(2), Duration::from_secs(30))?;
-        if !status.recovered(2_000_000) {
-            bail!("{name} is no cluster after redis-cli --cluster create: {}", status.last_error);
-        }
-    }
     let before = set.topology()?;
-    tell.say("two plain clusters made with redis-cli --cluster create; one is labelled, one stays as it is");
     let begin = clock::now();
     let (rolled, controlled) = thread::scope(|scope| {
-        let controlled = scope.spawn(|| scenario::control(control, &control_probe, CONTROL));
-        let rolled = roll(set, &probe);
+        let controlled = scope.spawn(|| scenario::control(control, control_probe, CONTROL));
+        let rolled = roll(set, probe);
         (rolled, controlled.join())
     });
     let controlled =
@@ -238,7 +268,6 @@ fn adoption(
     } else {
         "the control, all six pods deleted: broken for good"
     });
-    control.remove()?;
     rolled.context("adoption")?;
     let status = probe.wait_calm(begin, Duration::from_secs(3), scenario::LIMIT)?;
     let verified = probe.verify()?;
@@ -279,12 +308,7 @@ fn adoption(
         verified.lost,
         verified.acknowledged
     ));
-    let starts = set.ground.clock_of_starts();
-    let what = "all pods of the adopted set deleted";
-    let outage = scenario::lose(set, &probe, None, How::Graceful).context(what)?;
-    outage_rows(report, "adopt.outage", what, starts, &outage, floors.ordered);
-    tell.say(&sentence(what, &outage));
-    probe.pause()
+    Ok(())
 }
 
 /// Labels the set and waits until all pods are rolled.

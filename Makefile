@@ -4,7 +4,7 @@
 CARGO ?= cargo
 LAB = $(CARGO) run --quiet --package mooring-lab --bin
 
-.PHONY: bench demo demo-shell demo-down test unit e2e engines engines-fast fuzz fuzz-smoke lint fmt binaries image clean soak
+.PHONY: bench demo demo-shell demo-down test unit e2e engines engines-fast fuzz fuzz-smoke lint fmt binaries image clean properties soak
 
 demo: setup            ## the main job on a Kubernetes of its own (or yours: KUBECONFIG, IMAGE)
 	$(LAB) demo
@@ -21,8 +21,13 @@ lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --quiet -- --deny warnings
 
+# The same cases at every run, so that a change is judged by what it changes; `properties` draws new ones.
+unit: export PROPTEST_RNG_SEED = 11
 unit:
 	$(CARGO) test --workspace
+
+properties:            ## the property tests of the core with new random cases, 40 times as many: CASES=
+	PROPTEST_CASES=$(or $(CASES),10000) $(CARGO) test --package mooring-cluster
 
 e2e: setup             ## real servers on the test Kubernetes
 	$(LAB) e2e
@@ -38,6 +43,7 @@ engines: setup         ## thirteen real engine versions, repaired by the planner
 engines-fast: setup    ## the same, but only what `--fast` names
 	tests/engines/fetch
 	$(CARGO) run --quiet --package mooring-engines -- --fast
+
 SECONDS ?= 3600
 soak:                  ## simulated clusters for an hour, or SECONDS=; one with a trace: SEED=; one accident each: ONE=1
 	$(CARGO) run --quiet --release --package mooring-sim --bin soak -- $(if $(ONE),--one) \

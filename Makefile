@@ -4,7 +4,7 @@
 CARGO ?= cargo
 LAB = $(CARGO) run --quiet --package mooring-lab --bin
 
-.PHONY: bench demo demo-shell demo-down test unit e2e engines engines-fast fuzz fuzz-smoke lint fmt binaries image clean properties soak
+.PHONY: bench demo demo-shell demo-down test unit e2e engines engines-fast fuzz fuzz-smoke lint fmt binaries image clean properties safety soak
 
 demo: setup            ## the main job on a Kubernetes of its own (or yours: KUBECONFIG, IMAGE)
 	$(LAB) demo
@@ -31,6 +31,9 @@ properties:            ## the property tests of the core with new random cases, 
 
 e2e: setup             ## real servers on the test Kubernetes
 	$(LAB) e2e
+
+safety: setup          ## accidents that lose data without Mooring, on the test Kubernetes
+	$(LAB) e2e -- --safety
 
 # Static binaries: they run in images that hold nothing else, and in any pod.
 TARGET = x86_64-unknown-linux-gnu

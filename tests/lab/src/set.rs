@@ -122,6 +122,11 @@ impl<'a> Set<'a> {
         Self { user: Some(user), ..self }
     }
 
+    /// The same in another namespace, with the same password.
+    pub fn in_namespace(self, namespace: &str) -> Self {
+        Self { namespace: namespace.to_owned(), ..self }
+    }
+
     /// The password.
     pub fn password(&self) -> &str {
         &self.password

@@ -4,12 +4,12 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use lexopt::prelude::*;
-use mooring_lab::e2e;
+use mooring_lab::e2e::{self, Suite};
 use mooring_lab::ground::{Engine, Ground};
 use mooring_lab::report::{Report, Rule};
 use mooring_lab::stage::{self, Teller};
 
-const USAGE: &str = "usage: e2e [--instance NAME] [--as-is] [--keep] [--list] [WORD]...";
+const USAGE: &str = "usage: e2e [--safety] [--instance NAME] [--as-is] [--keep] [--list] [WORD]...";
 
 fn main() -> ExitCode {
     match run() {
@@ -23,18 +23,16 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<bool> {
-    let (mut instance, mut words) = ("e2e".to_owned(), Vec::new());
-    let (mut as_is, mut keep) = (false, false);
+    let (mut suite, mut instance, mut words) = (Suite::default(), None, Vec::new());
+    let (mut as_is, mut keep, mut list) = (false, false, false);
     let mut args = lexopt::Parser::from_env();
     while let Some(arg) = args.next()? {
         match arg {
-            Long("instance") => instance = args.value()?.string()?,
+            Long("safety") => suite = Suite::Safety,
+            Long("instance") => instance = Some(args.value()?.string()?),
             Long("as-is") => as_is = true,
             Long("keep") => keep = true,
-            Long("list") => {
-                e2e::all().iter().for_each(|case| println!("{}", case.name));
-                return Ok(true);
-            }
+            Long("list") => list = true,
             Short('h') | Long("help") => {
                 println!("{USAGE}");
                 return Ok(true);
@@ -43,7 +41,11 @@ fn run() -> Result<bool> {
             _ => bail!("{}; {USAGE}", arg.unexpected()),
         }
     }
-    let mut ground = Ground::find(&instance)?;
+    if list {
+        suite.cases().iter().for_each(|case| println!("{}", case.name));
+        return Ok(true);
+    }
+    let mut ground = Ground::find(instance.as_deref().unwrap_or(suite.name()))?;
     let tell = Teller::new();
     if as_is {
         ground.learn_servers()?;
@@ -51,8 +53,8 @@ fn run() -> Result<bool> {
     } else {
         stage::set(&mut ground, &Engine::ALL, &tell)?;
     }
-    let mut report = Report::new("e2e");
-    let failed = e2e::run(&ground, &mut report, &words);
+    let mut report = Report::new(suite.name());
+    let failed = e2e::run(&ground, &mut report, suite, &words);
     report.seconds("run.seconds", "the whole run", tell.seconds(), Rule::Told);
     report.write(&ground.root)?;
     if let (Some(instance), false, 0) = (&ground.instance, keep || as_is, failed) {

@@ -121,7 +121,7 @@ fn mooring_away(ground: &Ground, report: &mut Report) -> Result<()> {
 
 /// A master comes back at once and without its disk: its replica has the data and becomes master
 /// first, so nothing is lost and the member keeps its id.
-fn disk_lost(ground: &Ground, report: &mut Report) -> Result<()> {
+pub(super) fn disk_lost(ground: &Ground, report: &mut Report) -> Result<()> {
     let set = Set::new(ground, "e2e-disk", Engine::Redis80, Policy::Parallel);
     on_set(&set, |set| {
         let probe = Probe::start(set)?;
@@ -240,7 +240,7 @@ fn scale_mooring(ground: &Ground, replicas: u32) -> Result<()> {
 }
 
 /// Keeps the next pod of that name from being scheduled.
-fn hold(set: &Set<'_>, pod: &str) -> Result<()> {
+pub(super) fn hold(set: &Set<'_>, pod: &str) -> Result<()> {
     let kubectl = &set.ground.kubectl;
     kubectl.apply(&hold_manifest(set, pod)?)?;
     // It takes effect a moment later; a pod that is only tried shows when.
@@ -260,7 +260,7 @@ fn hold(set: &Set<'_>, pod: &str) -> Result<()> {
 }
 
 /// Ends that.
-fn release(set: &Set<'_>, pod: &str) -> Result<()> {
+pub(super) fn release(set: &Set<'_>, pod: &str) -> Result<()> {
     let kubectl = &set.ground.kubectl;
     let output = kubectl.pipe(&["delete", "-f", "-"], &hold_manifest(set, pod)?)?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -6,6 +6,7 @@
 mod admission;
 mod conditions;
 mod matrix;
+mod safety;
 mod secrets;
 
 use std::io::Write as _;
@@ -28,21 +29,47 @@ pub struct Case {
 
 type Body = dyn Fn(&Ground, &mut Report) -> Result<()>;
 
-/// All of them.
-pub fn all() -> Vec<Case> {
-    let mut cases = admission::cases();
-    cases.extend(secrets::cases());
-    cases.extend(matrix::cases());
-    cases.extend(conditions::cases());
-    cases
+/// Which cases.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Suite {
+    /// What has to hold before a change lands.
+    #[default]
+    Lines,
+    /// Accidents that lose data without Mooring.
+    Safety,
+}
+
+// === impl Suite ===
+
+impl Suite {
+    /// Its name: of its file, and of the test Kubernetes that it runs on.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lines => "e2e",
+            Self::Safety => "safety",
+        }
+    }
+
+    /// All of its cases.
+    pub fn cases(self) -> Vec<Case> {
+        match self {
+            Self::Lines => {
+                [admission::cases(), secrets::cases(), matrix::cases(), conditions::cases()]
+                    .into_iter()
+                    .flatten()
+                    .collect()
+            }
+            Self::Safety => safety::cases(),
+        }
+    }
 }
 
 /// Runs the cases whose names contain one of the words (all, if there is none); how many failed.
-pub fn run(ground: &Ground, report: &mut Report, words: &[String]) -> usize {
+pub fn run(ground: &Ground, report: &mut Report, suite: Suite, words: &[String]) -> usize {
     let chosen =
         |case: &Case| words.is_empty() || words.iter().any(|word| case.name.contains(word));
     let (mut passed, mut failures) = (0, Vec::new());
-    for case in all().into_iter().filter(chosen) {
+    for case in suite.cases().into_iter().filter(chosen) {
         print!("test {} ... ", case.name);
         // A line that is not whole is no error.
         let _ = std::io::stdout().flush();

@@ -292,7 +292,7 @@ impl Step {
             Action::ReadDisk => {
                 let _ = facts.send(Fact::Disk(disk::look(&self.config)?));
             }
-            Action::Write { nodes_conf, mark } => {
+            Action::Write { nodes_conf, mark, .. } => {
                 let written = disk::write(&self.config, &nodes_conf, mark.as_ref());
                 let failed = written.is_err();
                 let _ = facts.send(Fact::Written(written));

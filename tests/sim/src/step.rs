@@ -217,7 +217,7 @@ impl World {
                 let ips = pods.filter_map(|p| p.addr).map(Addr::ip).collect();
                 self.fact(id, 10, Fact::Resolved(ips));
             }
-            Action::Write { nodes_conf, mark } => self.write_files(id, nodes_conf, mark),
+            Action::Write { nodes_conf, mark, .. } => self.write_files(id, nodes_conf, mark),
             Action::Start(report) => self.step_ends(id, Ok(report)),
             Action::Refuse(why) => self.step_ends(id, Err(why)),
         }

@@ -49,6 +49,8 @@ pub const REGISTRY_PATIENCE: Millis = Millis(10_000);
 pub const REGISTRY_PATIENCE_BLANK: Millis = Millis(25_000);
 /// How long a process that still runs under this identity is waited for.
 pub const TWIN_PATIENCE: Millis = Millis(60_000);
+/// How long a written file is watched where the end of the pod before was not seen.
+pub const LAST_ACT: Millis = Millis(500);
 /// How long a probe may take.
 pub const PROBE_PATIENCE: Millis = Millis(300);
 
@@ -408,6 +410,10 @@ impl Planner {
                 salt: view.plan.salt.clone(),
                 node_id: me.id,
             }),
+            stays: match self.view() {
+                Some(view) if view.before.is_none() || view.predecessor_ended => Millis(0),
+                _ => LAST_ACT,
+            },
         });
         let must_report = matches!(decision, Decision::Bootstrap { .. });
         let (now, later) = match self.view().map(|_| decision.report()) {

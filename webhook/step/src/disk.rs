@@ -6,6 +6,8 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use cluster::nodes;
 use cluster::planner::{DiskSeen, Doubt};
@@ -17,6 +19,9 @@ use replace::{Outlives, Owner, Real, replace};
 
 mod glob;
 mod replace;
+
+/// How often a file is looked at while it is watched.
+const WATCH: Duration = Duration::from_millis(50);
 
 /// The real file system, for reading configurations.
 pub(crate) struct RealFiles;
@@ -110,6 +115,26 @@ pub(crate) fn write_nodes_conf(config: &ServerConfig, text: &str) -> io::Result<
         }
     };
     tell(told);
+    Ok(())
+}
+
+/// Watches the file for so long.
+///
+/// # Errors
+/// If somebody else writes it meanwhile.
+pub(crate) fn stays(config: &ServerConfig, text: &str, watched: Duration) -> io::Result<()> {
+    let path = &config.nodes_conf;
+    let began = Instant::now();
+    while began.elapsed() < watched {
+        thread::sleep(WATCH.min(watched));
+        if fs::read(path)? != text.as_bytes() {
+            return Err(io::Error::other(format!(
+                "somebody else writes {} at the same time: the server of the pod before, which is \
+                 about to end, or another pod on the same volume",
+                path.display()
+            )));
+        }
+    }
     Ok(())
 }
 

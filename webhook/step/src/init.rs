@@ -115,8 +115,10 @@ impl Shell {
                 }
                 let _ = facts.send(Fact::Disk(seen));
             }
-            Action::Write { nodes_conf, mark } => {
+            Action::Write { nodes_conf, mark, stays } => {
+                let stays = Duration::from_millis(stays.0);
                 let written = disk::write_nodes_conf(&config, &nodes_conf)
+                    .and_then(|()| disk::stays(&config, &nodes_conf, stays))
                     .and_then(|()| mark.map_or(Ok(()), |mark| disk::write_mark(&config, &mark)));
                 let _ = facts.send(Fact::Written(written.map_err(|e| e.to_string())));
             }

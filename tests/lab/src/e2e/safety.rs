@@ -146,8 +146,9 @@ fn cloned(ground: &Ground, report: &mut Report) -> Result<()> {
         let clone = set.clone().in_namespace("safety-clone");
         on_set(&clone, |clone| {
             copy_claims(ground, set, clone)?;
-            let begin = clock::now();
             probe.resume()?;
+            thread::sleep(Duration::from_secs(2));
+            let begin = clock::now();
             clone.apply()?;
             clone.wait_ready(READY).context("the clone")?;
             let theirs = clone.topology()?;
@@ -162,7 +163,7 @@ fn cloned(ground: &Ground, report: &mut Report) -> Result<()> {
             clone.delete_all(How::Forced)?.wait()?;
             clone.wait_ready(READY).context("the clone, restarted")?;
             let status = probe.status(begin)?;
-            ensure!(status.gaps.count == 0, "the clone disturbs the original");
+            ensure!(status.gaps.count == 0, "the clone disturbs the original: {:?}", status.gaps);
             must_recover(&scenario::lose(set, &probe, None, How::Forced)?, "the original")?;
             nothing_lost(&probe, report, "cloned", "  writes of the original lost")?;
             ensure!(set.topology()?.ids() == before.ids(), "the original has other ids");

@@ -221,6 +221,9 @@ pub enum Action {
         nodes_conf: String,
         /// The mark, where the registry was there to say whose disk this is.
         mark: Option<Mark>,
+        /// How long it has to stay as it was written before that counts: a server that ends writes
+        /// its own file as its last act, when it answers nobody any more.
+        stays: Millis,
     },
 }
 

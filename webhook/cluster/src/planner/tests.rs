@@ -177,6 +177,28 @@ fn an_empty_disk_of_a_new_set_begins_by_the_plan_and_is_recorded_before_the_serv
 }
 
 #[test]
+fn a_file_is_watched_where_the_end_of_the_pod_before_was_not_seen() {
+    let stays = |before: Option<Member>, predecessor_ended| {
+        let view = View { before, predecessor_ended, ..view(&[1, 2]) };
+        let disk = DiskSeen {
+            nodes_conf: Some(file(0, 200).into_bytes()),
+            data: true,
+            files: true,
+            mark: None,
+        };
+        let (actions, _) = drive(cluster(), answers(disk, view));
+        let stays = |action: &Action| match action {
+            Action::Write { stays, .. } => Some(*stays),
+            _ => None,
+        };
+        actions.iter().find_map(stays).unwrap()
+    };
+    assert_eq!(stays(None, false), Millis(0));
+    assert_eq!(stays(Some(member(0, 200)), true), Millis(0));
+    assert_eq!(stays(Some(member(0, 200)), false), LAST_ACT);
+}
+
+#[test]
 fn a_bootstrap_that_was_not_recorded_does_not_start() {
     let mut answer = answers(DiskSeen::default(), view(&[]));
     let (actions, _) = drive(cluster(), |action| match action {

@@ -169,8 +169,9 @@ fn read_back(path: &Path, bytes: &[u8]) -> io::Result<()> {
         return Ok(());
     }
     Err(io::Error::other(format!(
-        "what was written to {} is not what is read back: the volume it is on can not be trusted, \
-         so use another one",
+        "what was written to {} is not what is read back: somebody else writes it at the same time \
+         (the server of the pod before, which is about to end, or another pod on the same volume), \
+         or the volume can not be trusted",
         path.display()
     )))
 }

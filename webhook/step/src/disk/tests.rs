@@ -254,3 +254,20 @@ fn a_pattern_may_stand_in_every_part_of_a_path() {
     assert_eq!(found("a/*.none"), Vec::<String>::new());
     assert_eq!(found("none/*"), Vec::<String>::new());
 }
+
+#[test]
+fn a_file_that_somebody_else_writes_at_the_same_time_does_not_count() {
+    let folder = Folder::new("watched");
+    let path = folder.write("nodes.conf", "ours");
+    let config = folder.config();
+    let watched = Duration::from_millis(200);
+    stays(&config, "ours", watched).unwrap();
+    let last_act = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(60));
+        fs::write(path, "theirs").unwrap();
+    });
+    let why = stays(&config, "ours", watched).unwrap_err().to_string();
+    last_act.join().unwrap();
+    assert!(why.contains("somebody else writes"), "{why}");
+    stays(&config, "ours", Duration::ZERO).unwrap();
+}

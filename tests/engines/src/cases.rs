@@ -4,6 +4,7 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
+use crate::accidents::{emptied, stale};
 use crate::disk;
 use crate::foreign::{self, Foreign};
 use crate::member::{Member, Outcome};
@@ -39,12 +40,16 @@ pub(crate) enum Case {
     PortOneByOne,
     /// All pods are gone and the record with them; the set is made again over its old disks.
     Recreated,
+    /// A master comes back without its data.
+    Emptied,
+    /// A master comes back that has been replaced, under fire of writes.
+    Stale,
     /// A set of a hundred members begins on empty disks.
     FormHundred,
 }
 
 /// All of them. Each begins with the set as the one before has left it.
-pub(crate) const CASES: [Case; 13] = [
+pub(crate) const CASES: [Case; 15] = [
     Case::Form,
     Case::OutageParallel,
     Case::OutageOrdered,
@@ -57,6 +62,8 @@ pub(crate) const CASES: [Case; 13] = [
     Case::PortAll,
     Case::PortOneByOne,
     Case::Recreated,
+    Case::Emptied,
+    Case::Stale,
     Case::FormHundred,
 ];
 
@@ -110,6 +117,8 @@ impl Case {
             Self::Newer => "newer",
             Self::Older => "older",
             Self::FormHundred => "form-100",
+            Self::Emptied => "emptied",
+            Self::Stale => "stale",
             Self::Damaged => "damaged",
             Self::Recreated => "recreated",
             Self::RecreatedOneEmpty => "recreated-one-empty",
@@ -188,6 +197,8 @@ impl Case {
                 all_are(&outcomes, "Bootstrapped")?;
                 hundred.measure(&outcomes, None)
             }
+            Self::Emptied => emptied::run(set),
+            Self::Stale => stale::run(set),
             Self::Damaged => damaged(set),
             Self::Recreated => {
                 let name = set.fill()?;
@@ -371,7 +382,7 @@ fn damaged_once(
     Ok((said, measured))
 }
 
-fn nobody_refuses(outcomes: &[Outcome]) -> Result<(), String> {
+pub(crate) fn nobody_refuses(outcomes: &[Outcome]) -> Result<(), String> {
     match outcomes.iter().find_map(|o| o.refused.as_ref()) {
         Some(why) => Err(format!("a step refuses: {why}")),
         None => Ok(()),

@@ -13,6 +13,9 @@ use cluster::resp::{self, Reply};
 /// The set's own password: a stranger's server has another one.
 pub(crate) const PASSWORD: &str = "own";
 
+/// What is said of a server that takes a command and says nothing.
+const NO_REPLY: &str = "no reply in time";
+
 /// A connection to a server.
 pub(crate) struct Client {
     stream: TcpStream,
@@ -78,7 +81,7 @@ impl Client {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err("no reply in time".to_owned());
+                return Err(NO_REPLY.to_owned());
             }
             self.stream.set_read_timeout(Some(left)).map_err(|e| e.to_string())?;
             let mut chunk = [0; 64 << 10];
@@ -86,6 +89,9 @@ impl Client {
                 Ok(0) => return Err("the connection was closed".to_owned()),
                 Ok(n) => self.received.extend_from_slice(chunk.get(..n).unwrap_or_default()),
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    return Err(NO_REPLY.to_owned());
+                }
                 Err(e) => return Err(e.to_string()),
             }
         }
@@ -112,6 +118,7 @@ pub(crate) fn probe(at: SocketAddr, timeout: Duration) -> Answer {
     let id = client.log_in(PASSWORD).and_then(|()| client.text(&["CLUSTER", "MYID"]));
     match id.map(|id| id.parse::<NodeId>()) {
         Ok(Ok(id)) => Answer::Node(id),
+        Err(why) if why == NO_REPLY => Answer::Silent,
         _ => Answer::Unclear,
     }
 }

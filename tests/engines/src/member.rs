@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
@@ -110,6 +110,21 @@ impl Member {
         if let Some(mut server) = self.server.take() {
             let _ = server.kill();
             let _ = server.wait();
+        }
+    }
+
+    /// Whether it has a server.
+    pub(crate) fn is_there(&self) -> bool {
+        self.server.is_some()
+    }
+
+    /// Sends its server a signal, if it has one.
+    pub(crate) fn signal(&self, signal: &str) -> Result<(), String> {
+        let Some(server) = &self.server else { return Ok(()) };
+        let sent = Command::new("kill").args([signal, &server.id().to_string()]).status();
+        match sent {
+            Ok(status) if status.success() => Ok(()),
+            other => Err(format!("kill {signal}: {other:?}")),
         }
     }
 

@@ -7,9 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use cluster::id::{NodeId, Ordinal};
+use cluster::moment;
 use cluster::plan::Plan;
 use cluster::protocol::{Member, Pod, Proposal, Register, Report, Succession, View};
 use cluster::record::{self, Change, Place, Standing};
@@ -239,41 +240,6 @@ impl State {
 }
 
 fn now() -> String {
-    rfc3339(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
-}
-
-/// A moment since 1970 as RFC 3339 in UTC with microseconds.
-fn rfc3339(since: Duration) -> String {
-    let (seconds, micros) = (since.as_secs(), since.subsec_micros());
-    // Days to a date, with years that begin in March.
-    let days = seconds / 86_400 + 719_468;
-    let (era, of_era) = (days / 146_097, days % 146_097);
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let (year, month) = match month {
-        0..10 => (era * 400 + year, month + 3),
-        _ => (era * 400 + year + 1, month - 9),
-    };
-    let (h, m, s) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}.{micros:06}Z")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn moments() {
-        // As `date -u -d @SECONDS` says it.
-        for (seconds, text) in [
-            (0, "1970-01-01T00:00:00.000007Z"),
-            (951_782_400, "2000-02-29T00:00:00.000007Z"),
-            (1_735_689_599, "2024-12-31T23:59:59.000007Z"),
-            (1_772_323_200, "2026-03-01T00:00:00.000007Z"),
-        ] {
-            assert_eq!(rfc3339(Duration::new(seconds, 7_000)), text);
-        }
-    }
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    moment::rfc3339(u64::try_from(since.as_micros()).unwrap_or_default())
 }

@@ -39,13 +39,15 @@ impl Line {
         let (version, case) = (self.version, self.case.name());
         let verdict = if self.passed() { "ok  " } else { "FAIL" };
         match &self.result {
-            Ok(Measured { seconds, lost, whole, unknown, told, hand }) => {
+            Ok(Measured { seconds, lost, whole, unknown, told, hand, control }) => {
                 let late = if *seconds > BOUND_SECONDS { "  (late)" } else { "" };
+                let control =
+                    control.map(|n| format!(", {n} lost without Mooring")).unwrap_or_default();
                 let hand = hand.map(|s| format!(", by hand {s:.2} s")).unwrap_or_default();
                 format!(
                     "{verdict} {version:<13} {case:<20} {seconds:>6.2} s {lost:>6} lost, whole \
                      after {whole:>5.2} s, {unknown:>2} addresses unknown at the start, {told} told \
-                     to follow{hand}{late}"
+                     to follow{hand}{control}{late}"
                 )
             }
             Err(why) => format!("{verdict} {version:<13} {case:<20} {why}"),
@@ -94,7 +96,17 @@ impl Line {
                 "holds": self.passed(),
             }),
         ];
-        rows.into_iter().chain(ratio).collect()
+        let control = measured.and_then(|m| m.control).map(|lost| {
+            json!({
+                "id": id("control.lost"),
+                "what": "the same without Mooring: what it loses (more than nothing, or the case shows nothing)",
+                "value": lost,
+                "unit": "keys",
+                "bound": 1,
+                "holds": lost > 0,
+            })
+        });
+        rows.into_iter().chain(ratio).chain(control).collect()
     }
 }
 

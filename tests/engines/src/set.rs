@@ -16,6 +16,7 @@ use cluster::id::NodeId;
 use cluster::net::{Address, Ports};
 use cluster::nodes::{Flag, NodesConf};
 use cluster::plan::Plan;
+use cluster::resp::Reply;
 
 use crate::client::{self, Client};
 use crate::keys::{Keys, Owners};
@@ -61,6 +62,8 @@ pub(crate) struct Measured {
     pub(crate) told: usize,
     /// The same as `seconds`, of files that know every address, started without Mooring.
     pub(crate) hand: Option<f64>,
+    /// What the same accident loses without Mooring.
+    pub(crate) control: Option<usize>,
 }
 
 // === impl Measured ===
@@ -68,7 +71,7 @@ pub(crate) struct Measured {
 impl Measured {
     /// Before the first of several starts.
     pub(crate) const NOTHING: Self =
-        Self { seconds: 0.0, lost: 0, whole: 0.0, unknown: 0, told: 0, hand: None };
+        Self { seconds: 0.0, lost: 0, whole: 0.0, unknown: 0, told: 0, hand: None, control: None };
 
     /// One start more: the slowest counts, and all that was lost.
     pub(crate) fn add(&mut self, once: Self) {
@@ -174,9 +177,54 @@ impl Set {
         member.start(&self.common)
     }
 
+    /// Pods for all members that have no server, all at once.
+    pub(crate) fn start_the_rest(&mut self) -> Result<Vec<Outcome>, String> {
+        let away: Vec<usize> = self
+            .members
+            .iter()
+            .enumerate()
+            .filter(|(_, m)| !m.is_there())
+            .map(|(n, _)| n)
+            .collect();
+        for n in &away {
+            let member = self.members.get(*n).ok_or("there is no such member")?;
+            self.common.registry.pod_made(&member.pod, member.address().ip());
+        }
+        let common = &self.common;
+        thread::scope(|scope| {
+            let steps: Vec<_> = self
+                .members
+                .iter_mut()
+                .filter(|m| !m.is_there())
+                .map(|member| scope.spawn(move || member.start(common)))
+                .collect();
+            steps.into_iter().map(|s| s.join().map_err(|_| "a step panicked".to_owned())?).collect()
+        })
+    }
+
+    /// A server as its files are, without a step.
+    pub(crate) fn launch(&mut self, n: usize) -> Result<(), String> {
+        let member = self.members.get_mut(n).ok_or("there is no such member")?;
+        member.launch(&self.common).map(|_| ())
+    }
+
+    /// Stops these servers where they are: they are there, and answer nobody.
+    pub(crate) fn freeze(&mut self, which: impl Fn(usize) -> bool) -> Result<(), String> {
+        let members = self.members.iter().enumerate().filter(|(n, _)| which(*n));
+        members.map(|(_, m)| m).try_for_each(|member| member.signal("-STOP"))
+    }
+
+    /// Lets all servers go on.
+    pub(crate) fn thaw(&mut self) -> Result<(), String> {
+        self.members.iter().try_for_each(|member| member.signal("-CONT"))
+    }
+
     /// SIGKILL for these members and the end of their pods.
     pub(crate) fn kill(&mut self, which: impl Fn(usize) -> bool) -> Result<(), String> {
         for (n, member) in self.members.iter_mut().enumerate().filter(|(n, _)| which(*n)) {
+            if !member.is_there() {
+                continue;
+            }
             if member.has_died() {
                 let words = member.last_words();
                 return Err(format!("the server of member {n} has ended by itself: {words}"));
@@ -252,7 +300,7 @@ impl Set {
         };
         let mut confs: Vec<NodesConf> = files.iter().map(read).collect::<Result<_, _>>()?;
         let place = |at: SocketAddr| Address { ip: at.ip(), ports: Ports::plain(at.port()) };
-        let addresses: Vec<Address> = self.addresses().into_iter().map(place).collect();
+        let addresses: Vec<Address> = self.members.iter().map(|m| place(m.address())).collect();
         let known: BTreeMap<NodeId, Address> = confs
             .iter()
             .zip(&addresses)
@@ -302,6 +350,39 @@ impl Set {
         Ok(name)
     }
 
+    /// Writes a key into every slot and waits until those who took them have handed their logs to the
+    /// system, whether they have replicas or not. Returns the name.
+    pub(crate) fn write_to_disk(&mut self) -> Result<String, String> {
+        let (_, name) = self.write_all()?;
+        let began = Instant::now();
+        while let Err(why) = self.addresses().into_iter().try_for_each(has_logged) {
+            if began.elapsed() > PATIENCE {
+                return Err(why);
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        Ok(name)
+    }
+
+    /// Waits until every slot has a master that takes writes.
+    pub(crate) fn wait_for_masters(&mut self, patience: Duration) -> Result<(), String> {
+        self.writes += 1;
+        let name = format!("k{}", self.writes);
+        self.keys.write_all(&self.addresses(), &name, &name, patience).map(|_| ())
+    }
+
+    /// A key's value, wherever it is.
+    pub(crate) fn read(&self, key: &str) -> Result<Option<String>, String> {
+        for at in self.addresses() {
+            match Client::connect(at, Duration::from_secs(5))?.ask(&["GET", key])? {
+                Reply::Error(e) if e.starts_with("MOVED") => {}
+                Reply::Error(e) => return Err(format!("{at} says {e}")),
+                reply => return Ok(reply.text()),
+            }
+        }
+        Err(format!("nobody has the slot of {key}"))
+    }
+
     /// After a start: waits for all slots, then counts the keys of `name`; without a name, those
     /// that have just been written.
     pub(crate) fn measure(
@@ -320,7 +401,7 @@ impl Set {
         let told = self.wait_until_whole()?;
         let whole = last.elapsed().as_secs_f64();
         let unknown = outcomes.iter().map(|o| o.unknown).sum();
-        Ok(Measured { seconds, lost, whole, unknown, told, hand: None })
+        Ok(Measured { seconds, lost, whole, unknown, told, ..Measured::NOTHING })
     }
 
     /// The first member whose server says that it is a master.
@@ -384,17 +465,16 @@ impl Set {
         format!("{why}{}", dead.collect::<String>())
     }
 
+    /// Where servers are.
     fn addresses(&self) -> Vec<SocketAddr> {
-        self.members.iter().map(Member::address).collect()
+        self.members.iter().filter(|m| m.is_there()).map(Member::address).collect()
     }
 }
 
 /// Whether a node's log is written, and a master's replica has all that it has.
 fn keeps_all(at: SocketAddr) -> Result<(), String> {
+    has_logged(at)?;
     let mut client = Client::connect(at, Duration::from_secs(5))?;
-    if client.info("persistence")?.get("aof_buffer_length").is_some_and(|n| n != "0") {
-        return Err(format!("{at} does not write its log"));
-    }
     let said = client.info("replication")?;
     let offset = said.get("master_repl_offset").and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
     let has = said.get("slave0").and_then(|line| {
@@ -408,6 +488,15 @@ fn keeps_all(at: SocketAddr) -> Result<(), String> {
             Err(format!("the master at {at} has no replica"))
         }
         _ => Ok(()),
+    }
+}
+
+/// Whether a node has handed its log to the system.
+fn has_logged(at: SocketAddr) -> Result<(), String> {
+    let mut client = Client::connect(at, Duration::from_secs(5))?;
+    match client.info("persistence")?.get("aof_buffer_length").is_some_and(|n| n != "0") {
+        true => Err(format!("{at} does not write its log")),
+        false => Ok(()),
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod id;
 pub mod launch;
+pub mod moment;
 pub mod net;
 pub mod nodes;
 pub mod past;

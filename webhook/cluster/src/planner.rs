@@ -38,6 +38,7 @@ mod decide;
 mod doubt;
 mod facts;
 mod gather;
+mod reach;
 mod weigh;
 
 /// The shell ends before it plans for a pod without an address; never written.
@@ -247,6 +248,7 @@ impl Planner {
         };
         let readable = conf.as_ref().ok().and_then(Option::as_ref);
         let settled = self.ask_peers(now, &config, readable, poll);
+        let settled = self.ask_for_company(now, &config, readable, poll) && settled;
         if !settled || !matches!(self.twin, Twin::Gone) {
             return;
         }
@@ -258,11 +260,7 @@ impl Planner {
                 peers: &self.peers(readable),
                 view: self.view(),
                 target: self.setup.target,
-                // Where all come at once, nobody waits for this one's readiness.
-                hold_back: match self.view() {
-                    Some(view) if view.parallel => HoldBack::Allowed,
-                    _ => self.setup.hold_back,
-                },
+                hold_back: self.hold_back(&config),
             })
         } else {
             let Some(decision) = self.weigh(now, &config, &conf, data, own, poll) else { return };

@@ -1,5 +1,6 @@
 //! A client for one server, blocking, with a deadline for everything.
 
+use std::io::ErrorKind::{TimedOut, WouldBlock};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -12,6 +13,9 @@ use cluster::server::{Credential, Secret};
 
 /// An answer larger than this is not read: CLUSTER NODES of 1,000 nodes takes 200 KB.
 const MAX_REPLY: usize = 8 << 20;
+
+/// What is said of a server that takes a command and says nothing.
+const NO_REPLY: &str = "no reply in time";
 
 /// A connection to a server.
 pub(crate) struct Client {
@@ -69,13 +73,17 @@ impl Client {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err("no reply in time".to_owned());
+                return Err(NO_REPLY.to_owned());
             }
             self.stream.set_read_timeout(Some(left)).map_err(|e| e.to_string())?;
             let mut chunk = [0; 16 << 10];
-            match self.stream.read(&mut chunk).map_err(|e| e.to_string())? {
-                0 => return Err("the connection was closed".to_owned()),
-                n => self.received.extend_from_slice(&chunk[..n]),
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return Err("the connection was closed".to_owned()),
+                Ok(n) => self.received.extend_from_slice(&chunk[..n]),
+                Err(e) if matches!(e.kind(), WouldBlock | TimedOut) => {
+                    return Err(NO_REPLY.to_owned());
+                }
+                Err(e) => return Err(e.to_string()),
             }
         }
     }
@@ -98,6 +106,7 @@ pub(crate) fn probe(at: SocketAddr, credentials: &[Credential], timeout: Duratio
         .map(|id| id.parse::<NodeId>());
     match id {
         Ok(Ok(id)) => Answer::Node(id),
+        Err(why) if why == NO_REPLY => Answer::Silent,
         _ => Answer::Unclear,
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use cluster::id::Ordinal;
+use cluster::moment;
 use cluster::protocol::{Member, Proposal, Register, Report, View};
 use cluster::record::{self, Change, Place, Standing};
 
@@ -59,7 +60,7 @@ impl World {
             }
             Phase::Write(mut found) => {
                 self.ensure_record(set);
-                let registered_at = format!("{:012}", self.now());
+                let registered_at = moment::rfc3339(self.now() * 1_000);
                 let Some(record) = &mut self.sets[set].record else { return Ok(None) };
                 let kept = record.members.get(&pod);
                 let member = Member {

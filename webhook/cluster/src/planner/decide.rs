@@ -36,7 +36,7 @@ pub(super) struct Sound<'a> {
     pub(super) view: Option<&'a View>,
     /// Which engine will read the file.
     pub(super) target: Target,
-    /// Whether a lone starter may be held back.
+    /// Whether it is held back, being a master that finds nobody.
     pub(super) hold_back: HoldBack,
 }
 
@@ -184,17 +184,11 @@ pub(super) fn finish(
     }
     let owner = conf.myself().is_some_and(|me| me.is_master() && !me.slots.is_empty());
     let may = sound.hold_back == HoldBack::Allowed;
-    if owner && may && sound.view.is_some_and(is_alone) && conf.hold_back() {
-        message += "; the first to come back takes no writes until it has met others, since one of \
-                    them may know better";
+    if owner && may && conf.hold_back() {
+        message += "; finding nobody, it takes no writes until it has met others, since one of them \
+                    may know better";
     }
     Decision::Rewrite { conf, reason, message, severity }
-}
-
-/// Whether nobody else of the set runs or has registered: the set had stopped.
-fn is_alone(view: &View) -> bool {
-    let others = |name: &String| *name != view.pod;
-    !view.members.keys().any(others) && !view.pods.iter().any(|(n, p)| others(n) && p.running)
 }
 
 /// Another pod of the set that runs now and registered under the same id.

@@ -180,6 +180,8 @@ pub enum Answer {
     Nobody,
     /// Somebody who does not say (another password, still loading).
     Unclear,
+    /// Somebody who takes the connection and says nothing in time.
+    Silent,
 }
 
 /// Something to do.

@@ -160,15 +160,31 @@ impl Planner {
                 return false;
             }
         }
-        for at in self.candidates(config, conf) {
-            self.probes.entry(at).or_insert_with(|| {
-                poll.actions.push(Action::Probe(at));
+        let candidates = self.candidates(config, conf);
+        self.probe(now, &candidates, poll);
+        self.probed_all(now, &candidates, poll)
+    }
+
+    /// Asks whoever is at these addresses, once.
+    pub(super) fn probe(&mut self, now: Millis, places: &BTreeSet<SocketAddr>, poll: &mut Poll) {
+        for at in places {
+            self.probes.entry(*at).or_insert_with(|| {
+                poll.actions.push(Action::Probe(*at));
                 Probe { asked: now, answer: None }
             });
         }
-        let open = self.probes.values().filter(|p| p.answer.is_none());
-        let until = open.map(|p| Millis(p.asked.0 + PROBE_PATIENCE.0)).max();
-        match until {
+    }
+
+    /// Whether everybody asked there has answered or had the time to.
+    pub(super) fn probed_all(
+        &self,
+        now: Millis,
+        places: &BTreeSet<SocketAddr>,
+        poll: &mut Poll,
+    ) -> bool {
+        let asked = places.iter().filter_map(|at| self.probes.get(at));
+        let open = asked.filter(|probe| probe.answer.is_none());
+        match open.map(|probe| Millis(probe.asked.0 + PROBE_PATIENCE.0)).max() {
             Some(until) if now < until => {
                 poll.wake_at(until);
                 false
@@ -279,7 +295,7 @@ impl Planner {
                 }
                 // A pod of this set that never restarted: the file's address is the one under
                 // which it has been reached all the time.
-                Some(Answer::Unclear) if self.view().is_some() => {
+                Some(Answer::Unclear | Answer::Silent) if self.view().is_some() => {
                     if let Some(node) = by_file()
                         && let Some(address) = file_address(node.id)
                     {

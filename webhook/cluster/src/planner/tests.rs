@@ -9,6 +9,7 @@ use crate::plan::Plan;
 use crate::protocol::{Disk, Member, Pod, Proposal};
 
 mod doubt;
+mod reach;
 mod weigh;
 
 fn plan() -> Plan {

@@ -242,7 +242,8 @@ fn a_line_that_merged_with_the_next_is_not_guessed_at() {
 #[case::no_value_at_the_end(&["--port", "7001", "--save"])]
 #[case::in_one_element(&["--save \"\"", "--port 7001"])]
 fn an_option_behind_save_is_an_option(#[case] options: &[&str]) {
-    assert_eq!(read(options, "save 900 1\n").unwrap().port, Some(7001));
+    let config = read(options, "save 900 1\n").unwrap();
+    assert_eq!((config.port, config.save.points()), (Some(7001), &[][..]));
 }
 
 #[test]

@@ -164,7 +164,7 @@ fn every_case_input_and_shape_has_a_row_with_tests_and_an_outcome() {
         shapes.filter_map(|e| e.file_name().to_str()?.strip_suffix(".yaml").map(str::to_owned));
     let names: BTreeSet<_> = names.collect();
     let listed = firsts("Shapes").into_iter().map(|cell| cell.trim_matches('`').to_owned());
-    assert_eq!((listed.collect::<BTreeSet<_>>(), names.len()), (names.clone(), 14));
+    assert_eq!((listed.collect::<BTreeSet<_>>(), names.len()), (names, 14));
 
     for row in &rows {
         assert!(!row.tests().is_empty(), "{}: no test", row.first());

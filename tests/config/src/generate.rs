@@ -156,12 +156,14 @@ impl Line {
         let values = self.values(tree);
         // Valkey 8.1 puts an argument in quotes as it is, and then reads what it did not escape.
         let bare = program.valkey && program.version == (8, 1);
-        if self.style.together || bare && values.iter().any(|v| v.contains(['"', '\\'])) {
+        let escapes = bare && values.iter().any(|v| v.contains(['"', '\\']));
+        // What begins like an option is one up to 6.2, and a value later; Mooring refuses it.
+        let dashes = values.iter().any(|v| v.starts_with("--"));
+        if self.style.together || escapes || dashes {
             let words = values.iter().map(|v| quoted(v, self.style.quotes));
             let line: Vec<_> = std::iter::once(self.name()).chain(words).collect();
             return vec![format!("--{}", line.join(" "))];
         }
-        // What begins like an option is one up to 6.2, and a value later.
         std::iter::once(format!("--{}", self.name())).chain(values).collect()
     }
 }
@@ -240,7 +242,8 @@ fn line(program: &Program) -> impl Strategy<Value = Line> + use<> {
             ports.prop_map(|i| vec![if i == 4 { "0".into() } else { format!("{{p{i}}}") }]),
         )
     };
-    let word = || "[a-z][a-z0-9-]{0,8}".prop_map(|w| vec![w]);
+    // Of no folder's name.
+    let word = || "w[a-z0-9-]{1,8}".prop_map(|w| vec![w]);
     let number = |from: u32, to: u32| (from..to).prop_map(|n| vec![n.to_string()]);
     let secret = || "[ -~\u{e9}\t]{0,12}".prop_map(|w| vec![w]);
     let mut files =

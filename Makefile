@@ -15,7 +15,7 @@ demo-shell:            ## a shell in the demo's network, with kubectl
 demo-down:             ## remove the demo's Kubernetes
 	tests/kube/down demo
 
-test: setup lint unit engines-fast e2e  ## everything that has to hold before a change lands
+test: setup lint unit fuzz-smoke engines-fast e2e  ## everything that has to hold before a change lands
 
 lint:
 	$(CARGO) fmt --all --check
@@ -39,8 +39,9 @@ safety: setup          ## accidents that lose data without Mooring, on the test 
 TARGET = x86_64-unknown-linux-gnu
 STATIC = RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --target $(TARGET)
 
-engines: setup         ## thirteen real engine versions, repaired by the planner (needs root)
+engines: setup         ## thirteen real engine versions: what they read, and repaired clusters (needs root)
 	tests/engines/fetch
+	$(CARGO) test --package mooring-config-tests -- --ignored --nocapture
 	$(CARGO) run --quiet --package mooring-engines
 
 engines-fast: setup    ## the same, but only what `--fast` names
@@ -55,7 +56,7 @@ soak:                  ## simulated clusters for an hour, or SECONDS=; one with 
 fuzz:                  ## ten minutes for each parser of what comes from outside
 	fuzz/run long
 
-fuzz-smoke:
+fuzz-smoke: setup      ## the same for seconds
 	fuzz/run smoke
 
 bench: binaries        ## out/core.json: time, memory and size of the core

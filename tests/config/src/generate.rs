@@ -9,6 +9,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
+use crate::fault::Fault;
 use crate::server::Program;
 use crate::tree::{DEPTH, Tree};
 
@@ -45,15 +46,6 @@ struct Style {
     together: bool,
 }
 
-/// A mistake, and where it is made.
-#[derive(Clone, Debug)]
-pub enum Fault {
-    /// A line of the main file, or the last option.
-    Line(&'static str),
-    /// Arguments at the end.
-    Arguments(&'static [&'static str]),
-}
-
 // === impl Case ===
 
 impl Case {
@@ -62,11 +54,7 @@ impl Case {
         let line = line(program).boxed();
         let include = include(program);
         let anywhere = prop_oneof![8 => line.clone(), 2 => include];
-        let fault = prop_oneof![
-            6 => Just(None),
-            1 => select(LINES).prop_map(|l| Some(Fault::Line(l))),
-            1 => select(ARGUMENTS).prop_map(|a| Some(Fault::Arguments(a))),
-        ];
+        let fault = Fault::any(program);
         let main = proptest::option::weighted(0.85, vec(anywhere.clone().boxed(), 0..10));
         let parts = vec(vec(line, 0..4), 3);
         (main, parts, vec(anywhere, 0..6), users(program), fault).prop_map(
@@ -125,7 +113,7 @@ impl Case {
                 options.push(Line::raw(text));
             }
         }
-        words.extend(options.iter().flat_map(|line| line.as_options(tree)));
+        words.extend(options.iter().flat_map(|line| line.as_options(program, tree)));
         if let Some(Fault::Arguments(more)) = self.fault {
             words.extend(more.iter().map(|w| (*w).to_owned()));
         }
@@ -164,14 +152,18 @@ impl Line {
         format!("{before}{line}{end}")
     }
 
-    fn as_options(&self, tree: &Tree) -> Vec<String> {
+    fn as_options(&self, program: &Program, tree: &Tree) -> Vec<String> {
         let values = self.values(tree);
-        if self.style.together {
+        // Valkey 8.1 puts an argument in quotes as it is, and then reads what it did not escape.
+        let bare = program.valkey && program.version == (8, 1);
+        let escapes = bare && values.iter().any(|v| v.contains(['"', '\\']));
+        // What begins like an option is one up to 6.2, and a value later; Mooring refuses it.
+        let dashes = values.iter().any(|v| v.starts_with("--"));
+        if self.style.together || escapes || dashes {
             let words = values.iter().map(|v| quoted(v, self.style.quotes));
             let line: Vec<_> = std::iter::once(self.name()).chain(words).collect();
             return vec![format!("--{}", line.join(" "))];
         }
-        // What begins like an option is one up to 6.2, and a value later.
         std::iter::once(format!("--{}", self.name())).chain(values).collect()
     }
 }
@@ -250,11 +242,17 @@ fn line(program: &Program) -> impl Strategy<Value = Line> + use<> {
             ports.prop_map(|i| vec![if i == 4 { "0".into() } else { format!("{{p{i}}}") }]),
         )
     };
-    let word = || "[a-z][a-z0-9-]{0,8}".prop_map(|w| vec![w]);
+    // Of no folder's name.
+    let word = || "w[a-z0-9-]{1,8}".prop_map(|w| vec![w]);
     let number = |from: u32, to: u32| (from..to).prop_map(|n| vec![n.to_string()]);
     let secret = || "[ -~\u{e9}\t]{0,12}".prop_map(|w| vec![w]);
-    let files =
-        select(&["", "n.conf", "n.conf", "sub/n.conf", "../n.conf", "./n2.conf", "{work}/n3.conf"]);
+    let mut files =
+        vec!["n.conf", "n.conf", "sub/n.conf", "../n.conf", "./n2.conf", "{work}/n3.conf"];
+    // Valkey refuses an empty name also where there is no cluster.
+    if !program.valkey {
+        files.push("");
+    }
+    let files = select(files);
     let dirs = select(&["sub", "..", ".", "./sub/", "sub/../sub", "{work}", "{work}/sub"]);
     let mut all = vec![
         port("port", true).boxed(),
@@ -360,34 +358,3 @@ fn users(program: &Program) -> BoxedStrategy<Vec<Line>> {
 fn one(value: &str) -> Vec<String> {
     vec![value.to_owned()]
 }
-
-/// Lines at which every server stops.
-const LINES: &[&str] = &[
-    "port 7000 # a comment",
-    "port seven",
-    "port 07000",
-    "port 70000",
-    "cluster-enabled maybe",
-    "cluster-enabled",
-    "cluster-node-timeout 5s",
-    "requirepass \"open",
-    "requirepass \"a\"b",
-    "dir \"\"",
-    "dbfilename a/b",
-    "include /no/such/file.conf",
-    "include a.conf b.conf",
-    "save 900",
-    "port=7000",
-];
-
-/// Arguments at which every server stops.
-const ARGUMENTS: &[&[&str]] = &[
-    &["--port"],
-    &["--port=7000"],
-    &["--port", "seven"],
-    &["--cluster-enabled", "--port", "7000"],
-    &["--port", "7000", "/etc/redis.conf"],
-    &["--masterauth", "a", "b"],
-    &["--dir", ""],
-    &["--requirepass 'a"],
-];

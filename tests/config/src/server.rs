@@ -12,6 +12,8 @@ use std::{env, fs, thread};
 
 use cluster::resp::{self, Reply};
 
+use crate::tree::Tree;
+
 const STARTS_WITHIN: Duration = Duration::from_secs(10);
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 
@@ -24,7 +26,7 @@ pub struct Program {
     pub valkey: bool,
     /// Major and minor number.
     pub version: (u32, u32),
-    /// Whether it was built with TLS.
+    /// Whether it listens by TLS.
     pub tls: bool,
 }
 
@@ -54,45 +56,56 @@ pub struct Client {
 // === impl Program ===
 
 impl Program {
-    /// All that are here: those of `MOORING_REDIS_SERVER` (paths with colons between them) if it is
-    /// set, else those of the search path and of `MOORING_CACHE/engines`.
+    /// Those of the search path, or of `MOORING_REDIS_SERVER` (paths with colons between them) if
+    /// it is set.
     ///
     /// # Errors
     /// Where there is none, or one that is named does not run.
-    pub fn all() -> Result<Vec<Self>, String> {
-        let named = env::var_os("MOORING_REDIS_SERVER");
-        let must_run = named.is_some();
-        let paths = named.map_or_else(Self::found, |named| env::split_paths(&named).collect());
-        let mut programs = Vec::new();
-        for path in paths {
-            match Self::at(&path) {
-                Ok(program) => programs.push(program),
-                Err(why) if must_run => return Err(format!("{}: {why}", path.display())),
-                Err(_) => {}
-            }
+    pub fn installed() -> Result<Vec<Self>, String> {
+        if let Some(named) = env::var_os("MOORING_REDIS_SERVER") {
+            return Self::all_at(env::split_paths(&named));
         }
-        programs.sort_by_key(|p| (p.valkey, p.version));
-        programs.dedup_by_key(|p| (p.valkey, p.version));
+        let path = env::var_os("PATH").unwrap_or_default();
+        let names = ["redis-server", "valkey-server"];
+        let all = env::split_paths(&path).flat_map(|folder| names.map(|name| folder.join(name)));
+        // One that does not run is as good as none.
+        let programs: Vec<_> = all.filter_map(|path| Self::at(&path).ok()).collect();
         if programs.is_empty() {
             return Err("no redis-server or valkey-server is here, so nothing can be compared: \
                         install the package redis-server, or set MOORING_REDIS_SERVER to a \
                         program's path"
                 .to_owned());
         }
-        Ok(programs)
+        Ok(Self::once_each(programs))
     }
 
-    fn found() -> Vec<PathBuf> {
-        let names = ["redis-server", "valkey-server"];
-        let path = env::var_os("PATH").unwrap_or_default();
-        let mut folders: Vec<_> = env::split_paths(&path).collect();
+    /// The matrix: what `tests/engines/fetch` got.
+    ///
+    /// # Errors
+    /// Where it is not there, or one of it does not run.
+    pub fn matrix() -> Result<Vec<Self>, String> {
         let home = env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/mooring"));
         let cache = env::var_os("MOORING_CACHE").map(PathBuf::from).or(home).unwrap_or_default();
-        for engine in fs::read_dir(cache.join("engines")).into_iter().flatten().flatten() {
-            folders.extend(["", "bin", "usr/bin"].map(|below| engine.path().join(below)));
+        let folder = cache.join("engines");
+        let all = fs::read_dir(&folder).into_iter().flatten().flatten();
+        // What begins with a dot is still being fetched.
+        let whole = all.filter(|e| !e.file_name().to_string_lossy().starts_with('.'));
+        let all: Vec<_> = whole.map(|e| e.path().join("run")).filter(|run| run.is_file()).collect();
+        if all.is_empty() {
+            return Err(format!("nothing is in {}: run tests/engines/fetch", folder.display()));
         }
-        let all = folders.iter().flat_map(|folder| names.map(|name| folder.join(name)));
-        all.filter(|path| path.is_file()).collect()
+        Self::all_at(all.into_iter())
+    }
+
+    fn all_at(paths: impl Iterator<Item = PathBuf>) -> Result<Vec<Self>, String> {
+        let at = |path: PathBuf| Self::at(&path).map_err(|e| format!("{}: {e}", path.display()));
+        paths.map(at).collect::<Result<_, _>>().map(Self::once_each)
+    }
+
+    fn once_each(mut programs: Vec<Self>) -> Vec<Self> {
+        programs.sort_by_key(|p| (p.valkey, p.version));
+        programs.dedup_by_key(|p| (p.valkey, p.version));
+        programs
     }
 
     fn at(path: &Path) -> Result<Self, String> {
@@ -106,9 +119,21 @@ impl Program {
         let valkey = text.starts_with("Valkey");
         let mut program =
             Self { path: path.to_owned(), valkey, version: (major, minor), tls: false };
-        let folder = Folder::new()?;
-        let words = ["--port", "0", "--tls-port", "0", "--save", ""].map(str::to_owned);
-        program.tls = matches!(program.start(&words, &folder.path, &folder.path)?, Start::Up(_));
+        // Some builds know the options and can not listen.
+        let tree = Tree::new()?;
+        let file = |name: &str| tree.workdir.join(name).display().to_string();
+        let port = tree.ports.get(4).copied().unwrap_or_default().to_string();
+        let options = [
+            ("port", "0".to_owned()),
+            ("tls-port", port),
+            ("tls-cert-file", file("tls.crt")),
+            ("tls-key-file", file("tls.key")),
+            ("tls-ca-cert-file", file("tls.crt")),
+        ];
+        let words: Vec<_> =
+            options.into_iter().flat_map(|(name, value)| [format!("--{name}"), value]).collect();
+        let start = program.start(&words, &tree.workdir, &tree.folder.path)?;
+        program.tls = matches!(start, Start::Up(_));
         Ok(program)
     }
 

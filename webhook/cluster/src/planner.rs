@@ -16,7 +16,7 @@
 //!   shard has data, on a disk or in a living process;
 //! - a succession is in the record before anybody acts on it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::id::NodeId;
@@ -27,6 +27,7 @@ use crate::record::{self, Place};
 use crate::server::{Persistence, ServerConfig};
 use decide::{Decision, Sound};
 use doubt::Doubts;
+use ending::Ending;
 use weigh::{Forced, Step, Weak, Weighing};
 
 pub use facts::{
@@ -34,8 +35,10 @@ pub use facts::{
     Poll, Setup,
 };
 
+mod copied;
 mod decide;
 mod doubt;
+mod ending;
 mod facts;
 mod gather;
 mod reach;
@@ -113,16 +116,6 @@ struct Probe {
     answer: Option<Answer>,
 }
 
-/// What is left to do once it has been decided.
-#[derive(Debug)]
-struct Ending {
-    queue: VecDeque<Action>,
-    /// Whether the fact that the action before produces is still to come.
-    in_flight: bool,
-    /// Whether the server may start only if the report was taken.
-    must_report: bool,
-}
-
 // === impl Planner ===
 
 impl Planner {
@@ -193,13 +186,7 @@ impl Planner {
         if self.ending.is_none() {
             self.find_out(now, &mut poll);
         }
-        if let Some(ending) = &mut self.ending
-            && !ending.in_flight
-            && let Some(action) = ending.queue.pop_front()
-        {
-            ending.in_flight = matches!(action, Action::Report(_) | Action::Write { .. });
-            poll.actions.push(action);
-        }
+        poll.actions.extend(self.ending.as_mut().and_then(Ending::next));
         poll
     }
 
@@ -267,56 +254,6 @@ impl Planner {
             decision
         };
         self.carry_out(&decision);
-    }
-
-    /// The disk's file with the ids of this set: those of a copy of another set's disk are mapped
-    /// to new ones, the same on every member's copy.
-    ///
-    /// # Errors
-    /// If it is a copy, and it can not be known that this set has no ids of its own.
-    fn as_this_sets(&self, mut conf: NodesConf) -> Result<NodesConf, String> {
-        let Some(mark) = self.foreign_mark() else { return Ok(conf) };
-        let whose = format!("{}/{}", mark.namespace, mark.name);
-        let Some(view) = self.view() else {
-            return Err(format!(
-                "this disk is a copy of one of {whose} and can not be given ids of its own without \
-                 the registry; trying again"
-            ));
-        };
-        let id = conf.myself().map(|me| me.id);
-        if id.is_some_and(|id| record::is_renamed(mark, id, &view.plan)) {
-            return Ok(conf);
-        }
-        let mut others =
-            view.members.iter().chain(&view.earlier).filter(|(name, _)| **name != view.pod);
-        let native = others.find(|(_, member)| match &member.disk.mark {
-            Some(mark) => !record::is_copy(mark, self.place()),
-            None => record::has_begun(&view.plan, member),
-        });
-        if let Some((native, _)) = native {
-            return Err(format!(
-                "this disk belongs to {whose}, and {native} of this set has a disk of its own: \
-                 give this pod its own disk back, or an empty one"
-            ));
-        }
-        conf.rename(&view.plan.salt);
-        Ok(conf)
-    }
-
-    /// What is left of a damaged file, if it is this set's own.
-    fn remains(&self) -> Option<&Remains> {
-        let DiskState::Read(disk) = &self.disk else { return None };
-        disk.remains.as_ref().filter(|_| self.foreign_mark().is_none())
-    }
-
-    /// The disk's mark, if it is another set's: the disk is a copy.
-    fn foreign_mark(&self) -> Option<&Mark> {
-        let DiskState::Read(disk) = &self.disk else { return None };
-        disk.mark.as_ref().filter(|mark| record::is_copy(mark, self.place()))
-    }
-
-    fn place(&self) -> Place<'_> {
-        Place { namespace: &self.setup.namespace, name: &self.setup.set }
     }
 
     /// Weighs a start that could do harm; `None` while something is still to be found out.
@@ -395,65 +332,9 @@ impl Planner {
         }
     }
 
-    /// Lines up what the decision comes to. Only a bootstrap has to be recorded to go on.
-    fn carry_out(&mut self, decision: &Decision) {
-        if let Decision::Refuse(why) = decision {
-            return self.refuse(why.clone());
-        }
-        let write = decision.conf().map(|conf| Action::Write {
-            nodes_conf: conf.to_string(),
-            mark: self.view().zip(conf.myself()).map(|(view, me)| Mark {
-                namespace: view.namespace.clone(),
-                name: view.name.clone(),
-                salt: view.plan.salt.clone(),
-                node_id: me.id,
-            }),
-            stays: match self.view() {
-                Some(view) if view.before.is_none() || view.predecessor_ended => Millis(0),
-                _ => LAST_ACT,
-            },
-        });
-        let must_report = matches!(decision, Decision::Bootstrap { .. });
-        let (now, later) = match self.view().map(|_| decision.report()) {
-            Some(report) if must_report => (Some(Action::Report(report)), None),
-            other => (None, other),
-        };
-        self.ending = Some(Ending {
-            queue: write.into_iter().chain(now).chain([Action::Start(later)]).collect(),
-            in_flight: false,
-            must_report,
-        });
-    }
-
     fn refuse(&mut self, why: String) {
         let report = self.view().map(|_| Action::Report(Report::warning("Refused", &why)));
-        self.ending = Some(Ending {
-            queue: report.into_iter().chain([Action::Refuse(why)]).collect(),
-            in_flight: false,
-            must_report: false,
-        });
-    }
-
-    fn written(&mut self, result: Result<(), String>) {
-        if let Some(ending) = &mut self.ending {
-            ending.in_flight = false;
-        }
-        if let Err(why) = result {
-            self.refuse(format!("nodes.conf can not be written: {why}"));
-        }
-    }
-
-    fn reported(&mut self, result: Result<(), String>) {
-        let Some(ending) = &mut self.ending else { return };
-        ending.in_flight = false;
-        if let Err(why) = result
-            && ending.must_report
-        {
-            let text = format!(
-                "the registry did not record that this member has begun ({why}); trying again"
-            );
-            ending.queue = VecDeque::from([Action::Refuse(text)]);
-        }
+        self.ending = Some(Ending::of(report.into_iter().chain([Action::Refuse(why)])));
     }
 
     fn own_ip(&self) -> IpAddr {

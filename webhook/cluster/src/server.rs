@@ -24,6 +24,7 @@ pub use persist::{Persistence, Save};
 mod acl;
 mod glob;
 mod persist;
+mod raw;
 mod read;
 mod shell;
 mod values;

@@ -9,11 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cluster::id::NodeId;
 use cluster::net::{Address, Ports};
-use cluster::nodes::{Damage, Flag, NodesConf, Remains};
+use cluster::nodes::{Damage, Flag, NodesConf};
 use rstest::rstest;
 
 use loader::{Table, VERSIONS};
 
+#[path = "nodes_conf/addresses.rs"]
+mod addresses;
 #[path = "nodes_conf/cut_off.rs"]
 mod cut_off;
 #[path = "nodes_conf/generator.rs"]
@@ -22,6 +24,8 @@ mod generator;
 mod loader;
 #[path = "nodes_conf/properties.rs"]
 mod properties;
+#[path = "nodes_conf/refused.rs"]
+mod refused;
 
 const VARS: &str = "vars currentEpoch 6 lastVoteEpoch 0\n";
 
@@ -228,38 +232,6 @@ fn all_six_members_are_repaired_by_id(#[case] six: Six) {
     }
 }
 
-#[test]
-fn addresses_are_of_the_family_that_members_register() {
-    let address = |n: u8| match n {
-        1 | 2 | 5 => {
-            format!("fd10::{n}:6379@16379,,tls-port=0,shard-id={}", shard((n - 1) % 3 + 1))
-        }
-        _ => format!("10.1.0.{n}:6379@16379,,tls-port=0,shard-id={}", shard((n - 1) % 3 + 1)),
-    };
-    let mut conf = NodesConf::parse(Six::at(1, address).text().as_bytes()).unwrap();
-    let there =
-        |n: u8| Address { ip: format!("fd99::{n}").parse().unwrap(), ..at(n, Ports::plain(6379)) };
-    conf.repair(there(1), &(2..=6).map(|n| (id(n), there(n))).collect());
-    for (n, node) in (1..).zip(conf.nodes()) {
-        assert_eq!(node.endpoint.host, format!("fd99::{n}"));
-    }
-    loads_everywhere(&conf);
-}
-
-#[test]
-fn of_two_without_address_the_owner_is_looked_for_and_the_stranger_left_alone() {
-    let six = Six::of(1).with(2, ":0@0", "master,noaddr", "- 1 1 2 disconnected 5461-10922").with(
-        5,
-        ":0@0",
-        "master,noaddr",
-        "- 1 1 5 disconnected",
-    );
-    let conf = repaired(&six.text(), &[2, 3, 4, 6], |_| Ports::plain(6379));
-    assert_eq!(conf.node(id(2)).unwrap().endpoint.to_string(), "10.9.0.2:6379@16379");
-    let stranger = conf.node(id(5)).unwrap();
-    assert!(stranger.flags.contains(&Flag::NoAddress) && stranger.endpoint.host.is_empty());
-}
-
 /// The common wrapper replaces the first IPv4 address in the line with `myself` by the pod's.
 #[test]
 fn a_wrapper_that_edits_the_own_line_afterwards_changes_nothing() {
@@ -314,139 +286,4 @@ fn a_handshake_is_dropped_and_nobody_is_met_at_its_address() {
     let left = line(7, "10.1.99.1:6379@16379", "handshake", "- 1700000000000 0 0 disconnected");
     let conf = repaired_six(&Six::of(1).before(5, &left).text());
     assert!(conf.node(id(7)).is_none() && !conf.to_string().contains("10.1.99.1"));
-}
-
-#[rstest]
-#[case::of_a_replica("slave,noaddr", "{2} 1700000000000 1700000000001 2 disconnected")]
-#[case::of_a_master("master,noaddr", "- 1700000000000 1700000000001 5 disconnected")]
-#[case::that_failed("slave,fail,noaddr", "{2} 1700000000000 1700000000001 2 disconnected")]
-fn a_ghost_gets_no_address_and_blocks_nothing(#[case] flags: &str, #[case] rest: &str) {
-    let ghost = format!("\n{}\n", line(7, ":0@0", flags, rest));
-    let conf = repaired_six(&Six::of(2).before(3, &ghost).text());
-    let ghost = conf.node(id(7)).unwrap();
-    assert!(ghost.flags.contains(&Flag::NoAddress), "kept, so that no engine dials port 0");
-    assert_eq!(ghost.endpoint.address(), None);
-}
-
-#[test]
-fn an_owner_that_nobody_has_seen_yet_is_looked_for() {
-    let six = Six::of(1).with(2, ":0@0", "master,noaddr", "- 1 1 2 disconnected 5461-10922");
-    let conf = repaired(&six.text(), &[3, 4, 5, 6], |_| Ports::plain(6379));
-    let owner = conf.node(id(2)).unwrap();
-    assert_eq!((owner.endpoint.port, owner.endpoint.bus), (0, Some(0)));
-    assert!(!owner.flags.contains(&Flag::NoAddress), "with the flag it is never dialled again");
-}
-
-#[test]
-fn ports_are_those_that_each_member_registered() {
-    let old = |n: u8| format!("10.1.0.{n}:30001@40001");
-    let ports = |n: u8| Ports::plain(if n <= 3 { 7001 } else { 30001 });
-    let conf = repaired(&Six::at(1, old).text(), &[2, 3, 4, 5, 6], ports);
-    let field = |n: u8| conf.node(id(n)).unwrap().endpoint.to_string();
-    assert_eq!(field(1), "10.9.0.1:7001@17001");
-    assert_eq!(field(6), "10.9.0.6:30001@40001");
-}
-
-#[test]
-fn a_pair_that_swapped_addresses_and_ports_is_told_apart() {
-    let port = |n: u8| if n.is_multiple_of(2) { 10002 } else { 10001 };
-    // Member 4 and its master 1 stand at each other's address.
-    let swapped = |n: u8| {
-        let host = [4, 2, 3, 1, 5, 6][usize::from(n - 1)];
-        format!("10.1.0.{host}:{}@{}", port(n), port(n) + 10_000)
-    };
-    let conf = repaired(&Six::at(4, swapped).text(), &[1, 2, 3, 5, 6], |n| Ports::plain(port(n)));
-    assert_eq!(conf.node(id(1)).unwrap().endpoint.to_string(), "10.9.0.1:10001@20001");
-    assert_eq!(conf.node(id(4)).unwrap().endpoint.to_string(), "10.9.0.4:10002@20002");
-}
-
-#[test]
-fn what_no_engine_should_start_with_is_refused() {
-    assert_eq!(refused(&[0; 300]), "the file holds nothing but zero bytes");
-    let mut first_line = Six::of(1).text().into_bytes();
-    first_line.truncate(60);
-    first_line.extend([0; 100]);
-    assert_eq!(refused(&first_line), "not one line is whole");
-
-    let address = "10.1.0.2:6379@16379";
-    let pair = |flags: &str, rest: &str| {
-        line(1, "10.1.0.1:6379@16379", "master", "- 0 1 2 connected 0-16383")
-            + &line(2, address, flags, rest)
-            + VARS
-    };
-    let why = |text: String| refused(text.as_bytes());
-    assert_eq!(
-        why(pair("myself", "- 0 0 1 connected")),
-        "the own line says neither master nor replica"
-    );
-    assert_eq!(
-        why(pair("myself,slave", "- 0 0 1 connected")),
-        "the own line says replica and names no master"
-    );
-    assert_eq!(
-        why(pair("myself,slave", "{3} 0 0 1 connected")),
-        "the own line names a master that has no line"
-    );
-    assert_eq!(
-        why(pair("myself,master,slave", "{1} 0 0 1 connected")),
-        "the own line says both master and replica"
-    );
-    let long = format!("{}:6379@16379", "n".repeat(46));
-    assert_eq!(
-        why(Six::of(1).with(2, &long, "master", "- 0 1 2 connected 5461-10922").text()),
-        "line 2: the address is longer than the 45 characters that engines hold"
-    );
-}
-
-#[rstest]
-#[case::its_own_replica("{4} 0 1 1 connected", "{1} 0 1 1 connected")]
-#[case::itself("{1} 0 1 1 connected", "{4} 0 1 1 connected")]
-fn a_replica_of_its_own_replica_is_refused(#[case] first: &str, #[case] own: &str) {
-    let six = Six::of(4).with(1, "10.1.0.1:6379@16379", "slave", first).with(
-        4,
-        "10.1.0.4:6379@16379",
-        "myself,slave",
-        own,
-    );
-    let why = refused(six.text().as_bytes());
-    assert!(why.contains("whose masters go round in a circle"), "{why}");
-    // Who succeeded whom is not in the file: only the two others' shards are.
-    let remains = Remains::of(six.text().as_bytes());
-    assert_eq!(remains.me, Some(id(4)));
-    let known: Vec<_> = remains.sketches.iter().map(|s| s.id).collect();
-    assert_eq!(known, [2, 3, 5, 6].map(id));
-}
-
-#[test]
-fn others_that_replicate_each_other_are_named_and_left_to_themselves() {
-    let six = Six::of(2)
-        .with(1, "10.1.0.1:6379@16379", "slave", "{4} 0 1 1 connected")
-        .with(4, "10.1.0.4:6379@16379", "slave", "{1} 0 1 1 connected")
-        .with(6, "10.1.0.6:6379@16379", "slave", "- 0 1 1 connected");
-    let conf = repaired_six(&six.text());
-    assert_eq!(conf.damage(), [1, 4, 6].map(|n| Damage::NoRole(id(n))));
-    // A replica of a replica is no circle: engines go on to the master themselves.
-    let chain = Six::of(5).with(4, "10.1.0.4:6379@16379", "slave", "{5} 0 1 1 connected");
-    assert_eq!(repaired_six(&chain.text()).damage(), []);
-}
-
-#[test]
-fn an_address_that_two_ids_are_said_to_have_is_nobodys() {
-    let mut conf = NodesConf::parse(Six::of(1).text().as_bytes()).unwrap();
-    let there = |n: u8, host: u8| (id(n), at(host, Ports::plain(6379)));
-    // 2 is an entry from when its pod had our address; 3 and 4 can not both be right.
-    let peers = BTreeMap::from([there(2, 1), there(3, 7), there(4, 7), there(5, 5)]);
-    let changes = conf.repair(at(1, Ports::plain(6379)), &peers);
-    assert_eq!(changes.unknown, BTreeSet::from([2, 3, 4, 6].map(id)));
-    assert_eq!(conf.node(id(1)).unwrap().endpoint.to_string(), "10.9.0.1:6379@16379");
-    assert_eq!(conf.node(id(5)).unwrap().endpoint.to_string(), "10.9.0.5:6379@16379");
-}
-
-#[test]
-fn without_auxiliary_fields_the_port_is_the_one_that_the_cluster_uses() {
-    let mut conf = NodesConf::parse(Six::of(1).text().as_bytes()).unwrap();
-    let both = |bus: u16| Ports { tcp: Some(6379), tls: Some(6380), bus };
-    conf.repair(at(1, both(16380)), &BTreeMap::from([(id(2), at(2, both(16379)))]));
-    assert_eq!(conf.node(id(1)).unwrap().endpoint.to_string(), "10.9.0.1:6380@16380");
-    assert_eq!(conf.node(id(2)).unwrap().endpoint.to_string(), "10.9.0.2:6379@16379");
 }

@@ -6,11 +6,17 @@
 
 use std::path::{Path, PathBuf};
 
-use cluster::launch::{Container, Engine, Launch};
+use cluster::launch::{Container, Launch};
 use cluster::net::Ports;
-use cluster::nodes::Target;
-use cluster::server::{Credential, Files, Persistence, Secret, ServerConfig, matches};
+use cluster::server::{Files, Persistence, Secret, ServerConfig, matches};
 use rstest::rstest;
+
+#[path = "redis_conf/includes.rs"]
+mod includes;
+#[path = "redis_conf/login.rs"]
+mod login;
+#[path = "redis_conf/refused.rs"]
+mod refused;
 
 const BASE: &str = "cluster-enabled yes\ncluster-config-file nodes.conf\ndir /data\n";
 
@@ -118,122 +124,8 @@ fn what_the_working_directory_decides_is_said_to_be_its() {
 }
 
 #[test]
-fn each_warning_is_given_once() {
-    let users = "user clerk on >word +@all\n".repeat(3);
-    let config = read(&[], &users).unwrap();
-    let warnings = config.warnings_for(Target::Unknown);
-    assert_eq!(warnings.len(), 1, "{warnings:?}");
-    assert!(warnings[0].contains("`clerk` is defined twice"));
-}
-
-#[test]
-fn a_pattern_is_mentioned_to_versions_that_do_not_know_any() {
-    let main = format!("{BASE}include /etc/parts/*.conf\n");
-    let config = read_in("/", &["redis-server", "/etc/own.conf"], &[("/etc/own.conf", &main)]);
-    let config = config.unwrap();
-    let says = |version: &str| config.warnings_for(Target::parse(Engine::Redis, version));
-    assert_eq!(
-        says("6.2.14"),
-        ["`include /etc/parts/*.conf` is a pattern, and Redis before 7.0 takes it for a file's \
-          name and will not start: name the files, or use a newer version"]
-    );
-    assert!(says("7.0.15").is_empty() && says("latest").is_empty());
-    assert!(config.warnings_for(Target::parse(Engine::Valkey, "8.0.1")).is_empty());
-}
-
-#[test]
-fn a_file_that_is_read_twice_ends_and_its_users_are_mentioned() {
-    let twice = ["--include", "/etc/own.conf"];
-    let config = read(&twice, "port 7001\n").unwrap();
-    assert_eq!((config.port, config.dir.to_str()), (Some(7001), Some("/data")));
-    assert!(config.warnings.is_empty());
-
-    let config = read(&twice, "port 7001\nuser clerk on >word ~* +@all\n").unwrap();
-    assert_eq!(config.port, Some(7001));
-    assert_eq!(
-        config.warnings,
-        ["the user `clerk` is defined twice: Redis 7.0 and later and Valkey stop at that, so \
-          remove one of the two lines"]
-    );
-}
-
-#[test]
-fn a_file_that_includes_itself_ends_too() {
-    let why = read(&[], "include /etc/own.conf\n").unwrap_err();
-    assert!(why.ends_with("is there a file that includes itself?"), "{why}");
-}
-
-#[test]
-fn what_a_rewrite_adds_does_not_hide_the_rest() {
-    let files = [
-        ("/data/own.conf", "include /etc/base.conf\n# by CONFIG REWRITE\nuser clerk on >w ~*\n"),
-        ("/etc/base.conf", &format!("{BASE}user clerk on >w ~*\n")),
-    ];
-    let config = read_in("/", &["redis-server", "/data/own.conf"], &files).unwrap();
-    assert!(config.cluster_enabled);
-    assert_eq!((config.port, nodes_conf(&config)), (Some(6379), "/data/nodes.conf"));
-    assert_eq!(config.warnings.len(), 1);
-}
-
-#[test]
-fn a_file_behind_options_is_no_configuration_file() {
-    let files = [("/etc/own.conf", BASE)];
-    for options in [&["--port", "7001"][..], &["--loglevel", "notice"], &["--save", "9", "1"]] {
-        let argv = [&["redis-server"], options, &["/etc/own.conf"]].concat();
-        let why = read_in("/", &argv, &files).unwrap_err();
-        let name = options[0];
-        assert_eq!(
-            why,
-            format!(
-                "on the command line: `/etc/own.conf` is taken for a value of `{name}`: the \
-                 configuration file has to be the first argument"
-            )
-        );
-    }
-}
-
-#[test]
-fn a_pattern_is_read_in_order_and_may_match_nothing() {
-    let main = format!("{BASE}port 7000\ninclude /etc/parts/*.conf\n");
-    let argv = ["redis-server", "/etc/own.conf"];
-    let files = [
-        ("/etc/parts/2.conf", "port 7002"),
-        ("/etc/own.conf", &main),
-        ("/etc/parts/1.conf", "port 7001\n"),
-        ("/etc/parts/3.conf.off", "port 7003"),
-    ];
-    assert_eq!(read_in("/", &argv, &files).unwrap().port, Some(7002));
-    assert_eq!(read_in("/", &argv, &files[1..2]).unwrap().port, Some(7000));
-    assert!(read(&["--include", "/etc/none.conf"], "").unwrap_err().contains("/etc/none.conf"));
-    let two = read(&[], "include /etc/own.conf /etc/own.conf\n").unwrap_err();
-    assert_eq!(two, "/etc/own.conf, line 4: `include` takes one value and has 2");
-}
-
-#[test]
-fn a_pattern_joins_its_files_as_the_server_does() {
-    let files = [
-        ("/etc/own.conf", "port 1\ninclude /etc/parts/*\n"),
-        ("/etc/parts/1", "# one\nport 700"),
-        ("/etc/parts/2", "000\nport 2 3\n"),
-    ];
-    let argv = ["redis-server", "/etc/own.conf"];
-    let why = read_in("/", &argv, &files).unwrap_err();
-    assert_eq!(why, "/etc/parts/2, line 1: `port` must be a number from 0 to 65535");
-    let files = [files[0], files[1], ("/etc/parts/2", "1\nport 2 3\n")];
-    let why = read_in("/", &argv, &files).unwrap_err();
-    assert_eq!(why, "/etc/parts/2, line 2: `port` takes one value and has 2");
-}
-
-#[test]
 fn a_line_with_a_zero_byte_goes_on_in_the_next() {
     assert_eq!(read(&[], "port 70\0gone\n01\nmasterauth a\n").unwrap().port, Some(7001));
-}
-
-#[test]
-fn a_line_that_merged_with_the_next_is_not_guessed_at() {
-    let files = [("/etc/own.conf", "cluster-enabled yes\ndir /dataport 7001\n")];
-    let why = read_in("/", &["redis-server", "/etc/own.conf"], &files).unwrap_err();
-    assert_eq!(why, "/etc/own.conf, line 2: `dir` takes one value and has 2");
 }
 
 #[rstest]
@@ -242,13 +134,8 @@ fn a_line_that_merged_with_the_next_is_not_guessed_at() {
 #[case::no_value_at_the_end(&["--port", "7001", "--save"])]
 #[case::in_one_element(&["--save \"\"", "--port 7001"])]
 fn an_option_behind_save_is_an_option(#[case] options: &[&str]) {
-    assert_eq!(read(options, "save 900 1\n").unwrap().port, Some(7001));
-}
-
-#[test]
-fn another_option_without_a_value_is_refused() {
-    let why = read(&["--cluster-enabled", "--port", "7001"], "").unwrap_err();
-    assert_eq!(why, "the server's arguments can not be read: `--cluster-enabled` has no value");
+    let config = read(options, "save 900 1\n").unwrap();
+    assert_eq!((config.port, config.save.points()), (Some(7001), &[][..]));
 }
 
 #[test]
@@ -287,72 +174,6 @@ fn values_are_read_as_the_server_reads_them() {
     assert_eq!(placeholder, Some(Secret("${PASSWORD}".to_owned())));
 }
 
-fn logins(config: &ServerConfig) -> String {
-    let one =
-        |c: &Credential| format!("{}:{}", c.user.as_deref().unwrap_or_default(), c.password.0);
-    config.credentials.iter().map(one).collect::<Vec<_>>().join(" ")
-}
-
-#[rstest]
-#[case::nobody_needs_one("", "", None)]
-#[case::required("requirepass a", ":a", Some("a"))]
-#[case::of_replication_only("masterauth a", ":a", None)]
-#[case::a_user_line_beats_it("user default on >b +@all\nrequirepass a", ":b", Some("b"))]
-#[case::rotation("user default on >old >new +@all\nmasterauth new", ":new :old", Some("new"))]
-#[case::opened("requirepass a\nuser default on nopass ~* +@all", "", None)]
-#[case::shut(
-    "user default off\nuser copy on >c +psync\nmasteruser copy\nmasterauth c",
-    "copy:c",
-    None
-)]
-#[case::by_valkeys_names("primaryuser copy\nprimaryauth c\nrequirepass a", ":a copy:c", Some("a"))]
-fn the_way_in_is_the_servers(
-    #[case] lines: &str,
-    #[case] expected: &str,
-    #[case] password: Option<&str>,
-) {
-    let config = read(&[], lines).unwrap();
-    assert_eq!(logins(&config), expected);
-    assert_eq!(config.password, password.map(|p| Secret(p.to_owned())));
-    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
-}
-
-#[test]
-fn without_a_password_in_clear_text_there_is_a_warning() {
-    let hash = "0".repeat(64);
-    let config = read(&[], &format!("user default on #{hash} +@all\n")).unwrap();
-    assert!(config.credentials.is_empty());
-    assert!(config.warnings[0].starts_with("no password is written out"), "{:?}", config.warnings);
-}
-
-#[test]
-fn a_file_of_users_counts_from_the_final_directory_and_beats_the_password() {
-    let main = "aclfile users.acl\nrequirepass a\ndir /data\n";
-    let of = |users: &'static str, more: &str| {
-        let main = format!("{main}{more}");
-        let files = [("/etc/own.conf", main.as_str()), ("/data/users.acl", users)];
-        read_in("/", &["redis-server", "/etc/own.conf"], &files).unwrap()
-    };
-    let config = of("user default on >b ~* +@all\n", "");
-    assert_eq!((logins(&config).as_str(), config.warnings.len()), (":b", 0));
-
-    let open = of("", "");
-    assert_eq!((open.password, open.credentials.len()), (None, 0));
-    assert_eq!(
-        open.warnings,
-        ["requirepass has no effect, and the server is open to anybody: the ACL file \
-          /data/users.acl replaces it, and gives the user `default` no password"]
-    );
-
-    let both = of("", "user default on >c +@all\n").warnings;
-    assert!(both[0].contains("at which the server stops"), "{both:?}");
-
-    let files = [("/etc/own.conf", main)];
-    let missing = read_in("/", &["redis-server", "/etc/own.conf"], &files).unwrap();
-    assert_eq!(logins(&missing), ":a");
-    assert!(missing.warnings[0].contains("/data/users.acl can not be read"));
-}
-
 #[rstest]
 #[case("", Persistence::VersionDecides)]
 #[case("appendonly yes\nsave \"\"", Persistence::Log)]
@@ -366,18 +187,6 @@ fn what_outlives_a_restart(#[case] lines: &str, #[case] expected: Persistence) {
     assert_eq!(config.persistence(), expected);
     let known = matches!(expected, Persistence::Log | Persistence::Snapshots);
     assert_eq!(config.persists(), known);
-}
-
-#[test]
-fn behind_an_include_a_snapshot_replaces_those_above() {
-    let files = [
-        ("/etc/own.conf", "save 1 1\nsave 2 2\ninclude /etc/more.conf\nsave 5 5\n"),
-        ("/etc/more.conf", "save 3 3\nsave 4 4\n"),
-    ];
-    let save = |argv: &[&str]| read_in("/", argv, &files).unwrap().save;
-    let inside = ["redis-server", "--save", "1 1", "--include", "/etc/more.conf"];
-    assert_eq!(save(&inside).points(), [(1, 1), (3, 3), (4, 4)]);
-    assert_eq!(save(&["redis-server", "/etc/own.conf"]).points(), [(5, 5)]);
 }
 
 #[test]
@@ -430,50 +239,4 @@ fn a_pod_says_what_is_empty_in_a_shell() {
     let container = Container { command: Some(&command), args: None, image: "redis:7" };
     let Launch::Server(server) = container.launch_in(&|_| None, &Disk(&[])) else { panic!() };
     assert_eq!(server.words, ["/etc/own.conf", "--port", "6380"]);
-}
-
-#[rstest]
-#[case("port 7000 # plain", "`port` takes one value and has 3: a comment needs a line of its own")]
-#[case("port=7000", "`port=`: a blank, not =, goes between name and value")]
-#[case("cluster-enabled", "`cluster-enabled` takes one value and has 0")]
-#[case("cluster-enabled true", "`cluster-enabled` must be yes or no")]
-#[case("dir \"\"", "`dir` is empty")]
-#[case("requirepass \"a", "quotes are not balanced")]
-#[case("port +7000", "`port` must be a number from 0 to 65535")]
-#[case("port 07000", "`port` must be a number from 0 to 65535")]
-#[case("save 900", "`save` takes pairs of seconds and changes")]
-#[case("dbfilename a/b", "`dbfilename` is a file's name without a folder: `dir` says where it is")]
-#[case(
-    "cluster-announce-hostname $(HOSTNAME).peers",
-    "`cluster-announce-hostname` may hold letters, digits, dots and hyphens only, and nobody \
-     expands variables in a configuration file"
-)]
-#[case(
-    "requirepass \"\\xff\"",
-    "`requirepass` holds bytes that are no UTF-8 text, which Mooring can not use"
-)]
-fn what_the_server_refuses_is_refused_at_its_line(#[case] line: &str, #[case] why: &str) {
-    assert_eq!(read(&[], line).unwrap_err(), format!("/etc/own.conf, line 4: {why}"));
-}
-
-#[rstest]
-#[case(
-    "port 60000",
-    "port 60000 is too high for a cluster, whose bus is at 10000 above it: use a \
-                      port up to 55535, or set cluster-port (7.0 and later)"
-)]
-#[case(
-    "replicaof 192.0.2.1 6379",
-    "`replicaof` and `cluster-enabled yes` exclude each other: \
-                                    remove `replicaof`, since the cluster decides who is whose \
-                                    replica"
-)]
-#[case(
-    "cluster-config-file \"\"",
-    "`cluster-config-file` is empty, at which a cluster's server stops: give it a name, or remove \
-     the line"
-)]
-fn what_the_server_refuses_together_is_refused(#[case] line: &str, #[case] why: &str) {
-    assert_eq!(read(&[], line).unwrap_err(), why);
-    assert!(read(&["--cluster-enabled", "no"], line).is_ok());
 }

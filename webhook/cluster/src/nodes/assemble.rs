@@ -89,13 +89,16 @@ impl NodesConf {
             }
         }
         check(me, &nodes)?;
-        let mut vars = Vars { current_epoch, last_vote_epoch: 0 };
+        let owners = nodes.values().filter_map(|sketch| match sketch.duty {
+            Duty::Master { config_epoch, .. } => Some((sketch.id, config_epoch)),
+            Duty::Replica { .. } => None,
+        });
+        let epochs: BTreeMap<NodeId, u64> = owners.collect();
+        let highest = epochs.values().copied().max().unwrap_or(0);
+        let mut vars = Vars { current_epoch: current_epoch.max(highest), last_vote_epoch: 0 };
         let mut lines = Vec::new();
         for sketch in nodes.into_values() {
-            if let Duty::Master { config_epoch, .. } = sketch.duty {
-                vars.current_epoch = vars.current_epoch.max(config_epoch);
-            }
-            lines.push(Line::from(sketch.node(me, target.format())));
+            lines.push(Line::from(sketch.node(me, target.format(), &epochs)));
         }
         vars.last_vote_epoch = vars.current_epoch;
         lines.push(Line::from(vars));
@@ -165,7 +168,8 @@ fn check(me: NodeId, nodes: &BTreeMap<NodeId, Sketch>) -> Result<(), AssembleErr
 // === impl Sketch ===
 
 impl Sketch {
-    fn node(self, me: NodeId, format: Format) -> Node {
+    /// A replica's line bears its master's epoch, as in the files of engines.
+    fn node(self, me: NodeId, format: Format, epochs: &BTreeMap<NodeId, u64>) -> Node {
         let mine = self.id == me;
         let mut endpoint = Endpoint::unknown();
         if format == Format::Aux {
@@ -177,7 +181,10 @@ impl Sketch {
         endpoint.point_at(self.address.as_ref());
         let (role, master, slots, config_epoch) = match self.duty {
             Duty::Master { slots, config_epoch } => (Flag::Master, None, slots, config_epoch),
-            Duty::Replica { of } => (Flag::Replica, Some(of), Vec::new(), 0),
+            Duty::Replica { of } => {
+                let epoch = epochs.get(&of).copied().unwrap_or(0);
+                (Flag::Replica, Some(of), Vec::new(), epoch)
+            }
         };
         let mut flags = BTreeSet::from([role]);
         if mine {

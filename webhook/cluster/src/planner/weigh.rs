@@ -27,12 +27,13 @@ use super::decide::{self, Decision, Sound};
 use super::{HoldBack, How, Inspection, Millis};
 use crate::id::NodeId;
 use crate::net::Address;
-use crate::nodes::{Duty, Flag, Node, NodesConf, Remains, Sketch, Target, Trust};
+use crate::nodes::{Flag, Node, NodesConf, Remains, Target, Trust};
 use crate::protocol::{Identity, Member, Proposal, Role, Severity, View};
 use crate::record::{self, Standing};
 pub(super) use around::{Forced, Weighing};
 
 mod around;
+mod file;
 mod owner;
 
 /// How long members that exist and do not answer are waited for.
@@ -140,99 +141,6 @@ impl Weak<'_> {
             return self.done(file, reason, "", Severity::Normal);
         }
         self.empty_owner(file, &me, reason)
-    }
-
-    /// The own file; else one from the view of a living member that knows this one.
-    fn file(&self) -> Option<NodesConf> {
-        if let Ok(Some(conf)) = self.conf
-            && !is_cut_off(conf)
-        {
-            return Some(conf.clone());
-        }
-        let me = self.own_id()?;
-        let epoch = self.view.map_or(0, |view| self.highest_epoch(view));
-        let epoch = epoch.max(self.remains.map_or(0, |r| r.epoch));
-        match self.witness(me) {
-            Some(witness) => NodesConf::assemble(me, witness.sketches(), epoch, self.target).ok(),
-            None => self.by_record(me, epoch).or_else(|| self.replica_as_it_is()),
-        }
-    }
-
-    /// A replica's own cut-off file, when nobody is there to ask: its own line and its master's
-    /// are whole. It owns nothing that could be wrong, and its master tells it who is missing.
-    fn replica_as_it_is(&self) -> Option<NodesConf> {
-        if self.view.is_some_and(|view| self.patient() && self.others_come(view)) {
-            return None;
-        }
-        let conf = self.conf.as_ref().ok()?.as_ref()?;
-        let me = conf.myself().filter(|me| me.slots.is_empty())?;
-        conf.node(me.master?).filter(|master| master.is_master())?;
-        Some(conf.clone())
-    }
-
-    /// A damaged file made whole by the record, when nobody is there to ask. Of a master's own
-    /// slots only its own file is believed: it may have got some since it registered.
-    fn by_record(&self, me: NodeId, epoch: u64) -> Option<NodesConf> {
-        let (view, remains) = (self.view?, self.remains?);
-        if self.patient() && self.others_come(view) {
-            return None;
-        }
-        let proven = remains.sketches.iter().any(|s| s.id == me);
-        let file = self.completed(view, remains.clone(), me, epoch)?;
-        let own = file.myself()?;
-        let inherited = view.successions.values().any(|s| s.heir == me && s.slots == own.slots);
-        (own.slots.is_empty() || proven || inherited).then_some(file)
-    }
-
-    /// What this member was by the record, for a blank disk when nobody is there to ask. It has no
-    /// keys that a slot list could be wrong about, and whoever has its slots at a higher epoch
-    /// keeps them.
-    fn remembered_file(&self, view: &View) -> Option<NodesConf> {
-        let me = self.remembered()?.node_id;
-        let known = all_members(view);
-        let planned = (0..view.replicas).map(|ordinal| format!("{}-{ordinal}", view.name));
-        let mut others = planned.chain(view.claims.iter().flatten().cloned());
-        // A disk that the record has never seen may be of this member's shard.
-        if others.any(|name| name != view.pod && !known.contains_key(&name)) {
-            return None;
-        }
-        let file = self.completed(view, Remains::default(), me, self.highest_epoch(view))?;
-        (!view.forgotten.contains(&me)).then_some(file)
-    }
-
-    fn completed(
-        &self,
-        view: &View,
-        remains: Remains,
-        me: NodeId,
-        epoch: u64,
-    ) -> Option<NodesConf> {
-        let record = all_members(view).into_iter().filter_map(|(name, member)| {
-            let identity = record::known_identity(&view.plan, &view.name, &name, &member)?;
-            let duty = match identity.role {
-                Role::Master => {
-                    Duty::Master { slots: identity.slots, config_epoch: identity.config_epoch }
-                }
-                Role::Replica { of } => Duty::Replica { of },
-            };
-            Some(Sketch { id: identity.node_id, address: None, duty, shard_id: None })
-        });
-        // An heir owns what it inherited; whoever left it follows.
-        let heirs = view.successions.iter().flat_map(|(from, s)| {
-            let owns = Duty::Master { slots: s.slots.clone(), config_epoch: s.epoch };
-            let sketch = |id, duty| Sketch { id, address: None, duty, shard_id: None };
-            [sketch(s.heir, owns), sketch(*from, Duty::Replica { of: s.heir })]
-        });
-        remains.complete(me, record.chain(heirs), epoch, self.target).ok()
-    }
-
-    /// Of the living members that know this one, the one that has seen the most.
-    fn witness(&self, me: NodeId) -> Option<&NodesConf> {
-        let knows = self.weighing.living().map(|(_, i)| &i.nodes).filter(|n| n.node(me).is_some());
-        knows.max_by_key(|n| {
-            let owners: Vec<_> = n.nodes().filter(|n| !n.slots.is_empty()).collect();
-            (owners.iter().map(|n| n.config_epoch).sum::<u64>(), owners.len())
-        })
     }
 
     /// The id that this member had, by its disk or by the record.

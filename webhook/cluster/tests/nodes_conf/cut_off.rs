@@ -45,7 +45,11 @@ fn says(conf: &NodesConf, n: u8) -> String {
     let node = conf.node(id(n)).unwrap();
     let slots: Vec<_> = node.slots.iter().map(ToString::to_string).collect();
     match node.master {
-        Some(of) => format!("of {}", (1..10).find(|n| id(*n) == of).unwrap()),
+        Some(of) => {
+            let epoch = conf.node(of).unwrap().config_epoch;
+            assert_eq!(node.config_epoch, epoch, "a replica bears its master's epoch: {conf}");
+            format!("of {}", (1..10).find(|n| id(*n) == of).unwrap())
+        }
         None => format!("{} at {}", slots.join(" "), node.config_epoch),
     }
 }

@@ -11,15 +11,15 @@ use mooring_lab::clock;
 use mooring_lab::ground::{Engine, Ground};
 use mooring_lab::probe::Probe;
 use mooring_lab::report::{Report, Rule};
-use mooring_lab::scenario::{self, Recovery};
+use mooring_lab::scenario;
 use mooring_lab::set::{How, Kind, Policy, Set};
 use mooring_lab::stage::{self, Teller};
 
+use rows::{after_last_start, judge, outage_rows, sentence};
+
+mod rows;
+
 const USAGE: &str = "usage: demo [--instance NAME] [--as-is | --shell | --down]";
-/// The engine needs 2.0 to 2.1 s from its start until it takes writes.
-const AFTER_LAST_START: f64 = 2.3;
-/// More than the same pods need without a cluster.
-const ABOVE_FLOOR: f64 = 3.5;
 /// The control is looked at this long after the loss of its pods: restarted masters take writes for
 /// about one node timeout before they notice that they are alone.
 const CONTROL: Duration = Duration::from_secs(25);
@@ -326,85 +326,6 @@ fn roll(set: &Set<'_>, probe: &Probe<'_>) -> Result<()> {
         bail!("some slots take no writes after the roll: {}", status.last_error);
     }
     Ok(())
-}
-
-fn outage_rows(
-    report: &mut Report,
-    id: &str,
-    what: &str,
-    starts: &str,
-    outage: &Recovery,
-    floor: f64,
-) {
-    let row = |name: &str| format!("{id}.{name}");
-    report.seconds(
-        &row("seconds"),
-        &format!("{what}, to writable for good"),
-        outage.seconds,
-        Rule::Told,
-    );
-    let above = outage.seconds - floor;
-    report.seconds(
-        &row("minus-floor.seconds"),
-        "more than the floor",
-        above,
-        Rule::Within(ABOVE_FLOOR),
-    );
-    after_last_start(report, id, starts, outage);
-    if let Some(ready) = outage.ready {
-        report.seconds(&row("ready.seconds"), "all pods Ready", ready, Rule::Told);
-    }
-    report.count(
-        &row("moved"),
-        "pods with another address",
-        outage.moved as u64,
-        Rule::Exactly(6.0),
-    );
-    judge(report, id, what, outage);
-}
-
-fn after_last_start(report: &mut Report, id: &str, starts: &str, recovery: &Recovery) {
-    if let Some(seconds) = recovery.after_last_start {
-        let what = format!("last server start to writable ({starts})");
-        report.seconds(
-            &format!("{id}.after-last-start.seconds"),
-            &what,
-            seconds,
-            Rule::Within(AFTER_LAST_START),
-        );
-    }
-}
-
-fn judge(report: &mut Report, id: &str, what: &str, recovery: &Recovery) {
-    let recovered = u64::from(recovery.recovered);
-    report.count(
-        &format!("{id}.recovered"),
-        &format!("{what}: recovered"),
-        recovered,
-        Rule::Exactly(1.0),
-    );
-    report.count(
-        &format!("{id}.lost"),
-        "acknowledged writes lost",
-        recovery.lost,
-        Rule::Exactly(0.0),
-    );
-}
-
-fn sentence(what: &str, recovery: &Recovery) -> String {
-    if !recovery.recovered {
-        return format!(
-            "{what}: NOT recovered after {:.0} s: {}",
-            recovery.seconds, recovery.last_error
-        );
-    }
-    let after = recovery
-        .after_last_start
-        .map_or_else(String::new, |s| format!(" ({s:.2} s after the last server's start)"));
-    format!(
-        "{what}: writable after {:.1} s{after}, {} of {} acknowledged writes lost",
-        recovery.seconds, recovery.lost, recovery.acknowledged
-    )
 }
 
 fn look_around(ground: &Ground) {

@@ -4,6 +4,7 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
+use crate::accidents::{self, Accident};
 use crate::disk;
 use crate::foreign::{self, Foreign};
 use crate::member::{Member, Outcome};
@@ -39,12 +40,14 @@ pub(crate) enum Case {
     PortOneByOne,
     /// All pods are gone and the record with them; the set is made again over its old disks.
     Recreated,
+    /// An accident to one member while the others run.
+    Accident(Accident),
     /// A set of a hundred members begins on empty disks.
     FormHundred,
 }
 
 /// All of them. Each begins with the set as the one before has left it.
-pub(crate) const CASES: [Case; 13] = [
+pub(crate) const CASES: [Case; 16] = [
     Case::Form,
     Case::OutageParallel,
     Case::OutageOrdered,
@@ -57,6 +60,9 @@ pub(crate) const CASES: [Case; 13] = [
     Case::PortAll,
     Case::PortOneByOne,
     Case::Recreated,
+    Case::Accident(Accident::StrangerPlain),
+    Case::Accident(Accident::StrangerNode),
+    Case::Accident(Accident::RestartEmpty),
     Case::FormHundred,
 ];
 
@@ -109,6 +115,7 @@ impl Case {
             Self::Foreign => "foreign",
             Self::Newer => "newer",
             Self::Older => "older",
+            Self::Accident(accident) => accident.name(),
             Self::FormHundred => "form-100",
             Self::Damaged => "damaged",
             Self::Recreated => "recreated",
@@ -174,6 +181,10 @@ impl Case {
                 nobody_refuses(&outcomes)?;
                 let measured = set.measure(&outcomes, None)?;
                 later_knows_earlier(set, measured)
+            }
+            Self::Accident(accident) => {
+                set.kill(|_| true)?;
+                accidents::run(set, accident)
             }
             Self::FormHundred => {
                 set.kill(|_| true)?;

@@ -208,6 +208,7 @@ impl Registry {
             successions: state.successions.clone(),
             forgotten: BTreeSet::new(),
             hook_token: String::new(),
+            secret: None,
         })
     }
 

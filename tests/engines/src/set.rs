@@ -61,6 +61,19 @@ pub(crate) struct Measured {
     pub(crate) told: usize,
     /// The same as `seconds`, of files that know every address, started without Mooring.
     pub(crate) hand: Option<f64>,
+    /// Of an accident: what it costs without Mooring.
+    pub(crate) control: Option<Control>,
+}
+
+/// What the same accident costs without Mooring's part.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Control {
+    /// So many of the shard's keys; it has to be some, or the case shows nothing.
+    Loses(usize),
+    /// So many; this version is known to save itself.
+    MayLose(usize),
+    /// Nothing was done: Mooring has no answer on this version, and that is why.
+    Open(&'static str),
 }
 
 // === impl Measured ===
@@ -68,7 +81,7 @@ pub(crate) struct Measured {
 impl Measured {
     /// Before the first of several starts.
     pub(crate) const NOTHING: Self =
-        Self { seconds: 0.0, lost: 0, whole: 0.0, unknown: 0, told: 0, hand: None };
+        Self { seconds: 0.0, lost: 0, whole: 0.0, unknown: 0, told: 0, hand: None, control: None };
 
     /// One start more: the slowest counts, and all that was lost.
     pub(crate) fn add(&mut self, once: Self) {
@@ -219,8 +232,13 @@ impl Set {
 
     /// Another set of the same version, of so many shards.
     pub(crate) fn beside(&self, shards: u8) -> Result<Self, String> {
+        self.beside_in("beside", shards)
+    }
+
+    /// The same, with its disks in a folder of this name.
+    pub(crate) fn beside_in(&self, folder: &str, shards: u8) -> Result<Self, String> {
         let place = self.members.first().and_then(|m| m.dir.parent()).ok_or("no members")?;
-        let home = &place.join("beside");
+        let home = &place.join(folder);
         Self::new(&self.version, &self.common.id, home, self.keys.clone(), shards)
     }
 
@@ -320,7 +338,7 @@ impl Set {
         let told = self.wait_until_whole()?;
         let whole = last.elapsed().as_secs_f64();
         let unknown = outcomes.iter().map(|o| o.unknown).sum();
-        Ok(Measured { seconds, lost, whole, unknown, told, hand: None })
+        Ok(Measured { seconds, lost, whole, unknown, told, hand: None, control: None })
     }
 
     /// The first member whose server says that it is a master.
@@ -332,6 +350,29 @@ impl Set {
             }
         }
         Err("no server says that it is a master".to_owned())
+    }
+
+    /// A member's server, killed and started again as its files are, without a step; when.
+    pub(crate) fn restart_in_place(
+        &mut self,
+        n: usize,
+        meanwhile: impl FnOnce(&Member) -> Result<(), String>,
+    ) -> Result<Instant, String> {
+        let member = self.members.get_mut(n).ok_or("there is no such member")?;
+        member.kill();
+        meanwhile(member)?;
+        member.launch(&self.common)
+    }
+
+    /// Waits until these servers take a write for every slot; when that was.
+    pub(crate) fn writable_at(
+        &mut self,
+        servers: &[SocketAddr],
+        patience: Duration,
+    ) -> Result<Instant, String> {
+        self.writes += 1;
+        let name = format!("k{}", self.writes);
+        self.keys.write_all(servers, &name, &name, patience).map(|(_, at)| at)
     }
 
     /// How many keys of `name` are gone.
@@ -384,7 +425,8 @@ impl Set {
         format!("{why}{}", dead.collect::<String>())
     }
 
-    fn addresses(&self) -> Vec<SocketAddr> {
+    /// Where all members' servers are.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
         self.members.iter().map(Member::address).collect()
     }
 }

@@ -28,6 +28,7 @@ use crate::server::{Persistence, ServerConfig};
 use decide::{Decision, Sound};
 use doubt::Doubts;
 use weigh::{Forced, Step, Weak, Weighing};
+pub(crate) use weigh::{covers, has_majority};
 
 pub use facts::{
     Action, Answer, DiskSeen, Doubt, Fact, HoldBack, How, Inspected, Inspection, Link, Millis,

@@ -23,7 +23,8 @@ pub(crate) fn inspect(at: SocketAddr, credentials: &[Credential], timeout: Durat
     }
 }
 
-fn read(server: &mut Client) -> Result<Inspection, String> {
+/// What a server says of itself and its cluster.
+pub(crate) fn read(server: &mut Client) -> Result<Inspection, String> {
     let nodes = server.text(&["CLUSTER", "NODES"])?;
     let replication = server.text(&["INFO", "replication"])?;
     Inspection::read(&nodes, &replication, &server.ask(&["DBSIZE"])?)

@@ -143,7 +143,8 @@ pub fn accept<'a>(
     present: &Copying,
     wanted: impl IntoIterator<Item = &'a Hash>,
 ) -> Option<Command> {
-    let new: Vec<_> = wanted.into_iter().filter(|hash| !present.accepts.contains(hash)).collect();
+    let new = wanted.into_iter().filter(|hash| !present.accepts.contains(hash));
+    let new: BTreeSet<_> = new.collect();
     if new.is_empty() {
         return None;
     }

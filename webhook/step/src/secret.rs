@@ -292,3 +292,6 @@ impl Server for Client {
         Self::ask(self, words)
     }
 }
+
+#[cfg(test)]
+mod tests;

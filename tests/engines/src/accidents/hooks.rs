@@ -21,8 +21,8 @@ use crate::client::{self, Client};
 const TIMEOUT: Duration = Duration::from_secs(2);
 const ROUNDS: usize = 6;
 
-/// The look before a server may be copied.
-pub(super) fn look(at: SocketAddr) -> Result<(), String> {
+/// The look before a server may be copied; whether a replica was made master.
+pub(super) fn look(at: SocketAddr) -> Result<bool, String> {
     let began = Instant::now();
     let mut told = false;
     loop {
@@ -32,8 +32,7 @@ pub(super) fn look(at: SocketAddr) -> Result<(), String> {
             .map(|mate| (mate, client::inspect(mate, TIMEOUT)))
             .collect();
         match gate::look(&me, &mates) {
-            Gate::Open if told => return Ok(()),
-            Gate::Open => return Err("the hook has seen nothing to be saved".to_owned()),
+            Gate::Open => return Ok(told),
             Gate::Promote { at, id } if !told => {
                 client::force(at, id, How::Vote)?;
                 told = true;

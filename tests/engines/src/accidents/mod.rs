@@ -133,6 +133,11 @@ fn stranger(
     // The pod comes back, and its address is taken.
     set.members.get_mut(victim).ok_or("there is no such member")?.at = FREE_NODE;
     let outcomes = [set.start_one(victim)?];
+    let member = set.members.get_mut(victim).ok_or("there is no such member")?;
+    member.wait_for_answer(EMPTIED)?;
+    let at = member.address();
+    hooks::look(at)?;
+    hooks::settle(at, &secret('b')?, Source::Kept)?;
     let measured = set.measure(&outcomes, Some(name))?;
     let seconds = match elected {
         Ok(at) => at.saturating_duration_since(began).as_secs_f64(),
@@ -166,7 +171,9 @@ fn restart_empty(
         return Err(format!("{heir} had {before} keys and has {left}: the gate was open"));
     }
     let at = set.members.get(victim).ok_or("there is no such member")?.address();
-    hooks::look(at)?;
+    if !hooks::look(at)? {
+        return Err("the hook has seen nothing to be saved".to_owned());
+    }
     hooks::settle(at, &secret('b')?, Source::Kept)?;
     let servers = set.addresses();
     let until = set.writable_at(&servers, ELECTED)?;

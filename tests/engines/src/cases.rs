@@ -47,7 +47,7 @@ pub(crate) enum Case {
 }
 
 /// All of them. Each begins with the set as the one before has left it.
-pub(crate) const CASES: [Case; 16] = [
+pub(crate) const CASES: [Case; 17] = [
     Case::Form,
     Case::OutageParallel,
     Case::OutageOrdered,
@@ -63,6 +63,7 @@ pub(crate) const CASES: [Case; 16] = [
     Case::Accident(Accident::StrangerPlain),
     Case::Accident(Accident::StrangerNode),
     Case::Accident(Accident::RestartEmpty),
+    Case::Accident(Accident::Passwords),
     Case::FormHundred,
 ];
 

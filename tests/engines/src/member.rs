@@ -50,6 +50,8 @@ pub(crate) enum Door {
     Locked,
     /// Everybody: no password is set.
     Open,
+    /// Whoever knows this other password, which it shows to its master, too.
+    Other(&'static str),
 }
 
 /// What all members have in common.
@@ -237,14 +239,15 @@ impl Member {
             // is no part of what is measured, and six cases wait for their replicas.
             ("--repl-diskless-sync-delay", "0"),
         ];
-        let password = [("--requirepass", client::PASSWORD), ("--masterauth", client::PASSWORD)];
-        let password = password.iter().filter(|_| self.door == Door::Locked);
-        options
-            .iter()
-            .chain(password)
-            .flat_map(|(name, value)| [*name, *value])
-            .map(str::to_owned)
-            .collect()
+        let password = match self.door {
+            Door::Locked => Some(client::PASSWORD),
+            Door::Other(password) => Some(password),
+            Door::Open => None,
+        };
+        let password =
+            password.into_iter().flat_map(|p| [("--requirepass", p), ("--masterauth", p)]);
+        let all = options.into_iter().chain(password).flat_map(|(name, value)| [name, value]);
+        all.map(str::to_owned).collect()
     }
 }
 

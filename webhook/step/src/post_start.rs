@@ -25,6 +25,10 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Runs the user's hook, then the gate.
 pub(crate) fn run(user: &Arguments) -> Result<(), String> {
+    // A hook of the user's may take its time, and until the secret is set nobody copies this server.
+    if *user != Arguments::default() {
+        secret::later();
+    }
     user.run()?;
     if let Err(why) = gate() {
         eprintln!("mooring: post-start: {why}");

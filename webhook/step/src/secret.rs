@@ -49,8 +49,8 @@ pub(crate) enum Look {
     Shut,
 }
 
-/// `step guard`: does for a server that took longer to load than post-start waits what post-start
-/// would have done. Its replicas could not link to it otherwise.
+/// `step guard`: does for a server that takes longer to load than post-start waits, or beside
+/// a user's own hook, what post-start would do: its replicas could not link to it meanwhile.
 pub(crate) fn late() -> Result<(), String> {
     let deadline = Instant::now() + LATE;
     let settings = Settings::from_tools()?;
@@ -61,7 +61,7 @@ pub(crate) fn late() -> Result<(), String> {
         {
             Ok(server) => break server,
             Err(why) if Instant::now() >= deadline => return Err(why),
-            Err(_) => thread::sleep(Duration::from_secs(1)),
+            Err(_) => thread::sleep(Duration::from_millis(200)),
         }
     };
     let (look, _) = look(&mut server, &config, deadline);

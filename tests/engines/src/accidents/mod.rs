@@ -18,6 +18,7 @@ use crate::member::Door;
 use crate::set::{Control, Measured, SHARDS, Set};
 
 mod hooks;
+mod passwords;
 
 /// An accident.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -29,6 +30,8 @@ pub(crate) enum Accident {
     /// A master's server is killed and started again in place, without its data and without the
     /// step: its hook is all there is.
     RestartEmpty,
+    /// A rolling change of passwords begins: one replica has the new one.
+    Passwords,
 }
 
 /// Whether Mooring has a part in it.
@@ -50,6 +53,9 @@ const LATE_HOOK: Duration = Duration::from_secs(1);
 
 /// Does it to a set beside this one, which does not run.
 pub(crate) fn run(set: &Set, accident: Accident) -> Result<Measured, String> {
+    if accident == Accident::Passwords {
+        return passwords::run(set);
+    }
     if !set.version.knows_users() {
         let control = Some(Control::Open(
             "Redis 5 knows no users, so there is no replication secret: set requirepass and \
@@ -74,6 +80,7 @@ impl Accident {
             Self::StrangerPlain => "stranger-plain",
             Self::StrangerNode => "stranger-node",
             Self::RestartEmpty => "restart-empty",
+            Self::Passwords => "passwords",
         }
     }
 

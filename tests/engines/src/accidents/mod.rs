@@ -64,9 +64,12 @@ pub(crate) fn run(set: &Set, accident: Accident) -> Result<Measured, String> {
         return Ok(Measured { control, ..Measured::NOTHING });
     }
     let emptied = accident.once(set, Part::Nobody).map_err(|why| format!("control: {why}"))?.lost;
-    let saves_itself =
-        accident == Accident::StrangerNode && set.version.name.starts_with("valkey-9");
-    let control = if saves_itself { Control::MayLose(emptied) } else { Control::Loses(emptied) };
+    // Valkey 9 elects before anything is copied; on 8.1 it is a race between the two.
+    let elects = ["valkey-8.1", "valkey-9"].iter().any(|v| set.version.name.starts_with(v));
+    let control = match accident {
+        Accident::StrangerNode if elects => Control::MayLose(emptied),
+        _ => Control::Loses(emptied),
+    };
     let measured = accident.once(set, Part::Mooring)?;
     Ok(Measured { control: Some(control), ..measured })
 }

@@ -37,7 +37,10 @@ pub(super) fn run(beside: &Set) -> Result<Measured, String> {
     let mut server = loop {
         let server = Client::open(at, EMPTIED).and_then(|mut client| {
             client.log_in(NEW)?;
-            client.info("replication").map(|_| client)
+            // Until its first round of the cluster's clock it does not know that it is a replica.
+            let said = client.info("replication")?;
+            let known = said.get("role").is_some_and(|role| role == "slave");
+            known.then_some(client).ok_or_else(|| format!("{at} is no replica"))
         });
         match server {
             Ok(server) => break server,

@@ -60,6 +60,8 @@ pub(crate) fn late() -> Result<(), String> {
             .and_then(|mut server| server.text(&["PING"]).map(|_| server))
         {
             Ok(server) => break server,
+            // A password that is wrong now will be wrong later.
+            Err(why) if why.contains("WRONGPASS") || why.contains("NOAUTH") => return Err(why),
             Err(why) if Instant::now() >= deadline => return Err(why),
             Err(_) => thread::sleep(Duration::from_millis(200)),
         }
@@ -176,7 +178,7 @@ pub(crate) fn settle(
         let mut parties: Vec<Party> = others.iter().map(|(party, _)| party.clone()).collect();
         if let Some((id, shard)) = own {
             let presence = Presence::Says(secret::read(server)?);
-            parties.push(Party { id, shard, presence, settled: look == Look::Open });
+            parties.push(Party { id, shard, presence, keys: keys(server)? });
         }
         let actions = secret::plan(&parties, &secret, source);
         if actions.is_empty() || Instant::now() >= until {
@@ -240,12 +242,12 @@ fn around(
             let credentials = config.credentials.clone();
             thread::spawn(move || {
                 let found = at.filter(|_| !gone).and_then(|at| member(at, id, &credentials).ok());
-                let (presence, settled, client) = match found {
+                let (presence, keys, client) = match found {
                     Some((client, stand, keys)) => (Presence::Says(stand), keys, Some(client)),
-                    None if gone => (Presence::Gone, false, None),
-                    None => (Presence::Silent, false, None),
+                    None if gone => (Presence::Gone, 0, None),
+                    None => (Presence::Silent, 0, None),
                 };
-                (Party { id, shard, presence, settled }, client)
+                (Party { id, shard, presence, keys }, client)
             })
         })
         .collect();
@@ -256,14 +258,21 @@ fn member(
     at: SocketAddr,
     id: NodeId,
     credentials: &[Credential],
-) -> Result<(Client, Stand, bool), String> {
+) -> Result<(Client, Stand, u64), String> {
     let mut client = Client::connect(at, credentials, TIMEOUT)?;
     if client.text(&["CLUSTER", "MYID"])? != id.as_str() {
         return Err(format!("{at} is somebody else"));
     }
     let stand = secret::read(&mut client)?;
-    let keys = matches!(client.ask(&["DBSIZE"])?, Reply::Integer(1..));
+    let keys = keys(&mut client)?;
     Ok((client, stand, keys))
+}
+
+fn keys(server: &mut Client) -> Result<u64, String> {
+    match server.ask(&["DBSIZE"])? {
+        Reply::Integer(n) => u64::try_from(n).map_err(|e| e.to_string()),
+        other => Err(format!("DBSIZE says {other:?}")),
+    }
 }
 
 fn shows(party: &Party) -> Option<ReplicationSecret> {

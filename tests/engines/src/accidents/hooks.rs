@@ -100,16 +100,19 @@ fn around(at: SocketAddr) -> Result<Vec<(SocketAddr, Party)>, String> {
         let Some(shard) = shard(node) else { continue };
         let own = node.flags.contains(&Flag::Myself).then_some(at);
         let Some(place) = own.or_else(|| node.endpoint.address()?.client()) else { continue };
-        let (presence, settled) = match client::probe(place, TIMEOUT) {
-            _ if node.flags.contains(&Flag::Failing) => (Presence::Gone, false),
+        let (presence, keys) = match client::probe(place, TIMEOUT) {
+            _ if node.flags.contains(&Flag::Failing) => (Presence::Gone, 0),
             Answer::Node(id) if id == node.id => {
                 let mut client = Client::connect(place, TIMEOUT)?;
-                let keys = matches!(client.ask(&["DBSIZE"])?, Reply::Integer(1..));
-                (Presence::Says(secret::read(&mut client)?), keys || place == at)
+                let Reply::Integer(keys) = client.ask(&["DBSIZE"])? else {
+                    return Err(format!("{place} does not say how many keys it has"));
+                };
+                let keys = u64::try_from(keys).unwrap_or(0);
+                (Presence::Says(secret::read(&mut client)?), keys)
             }
-            _ => (Presence::Silent, false),
+            _ => (Presence::Silent, 0),
         };
-        parties.push((place, Party { id: node.id, shard, presence, settled }));
+        parties.push((place, Party { id: node.id, shard, presence, keys }));
     }
     Ok(parties)
 }

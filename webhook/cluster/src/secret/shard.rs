@@ -18,8 +18,8 @@ pub struct Party {
     pub shard: NodeId,
     /// Whether it can be asked, and what it says.
     pub presence: Presence,
-    /// Whether it is known not to have come back empty: it holds keys, or its own hook says so.
-    pub settled: bool,
+    /// How many keys it holds; 0 if it does not say.
+    pub keys: u64,
 }
 
 /// Whether a member can be asked.
@@ -110,15 +110,17 @@ impl Shard<'_> {
     }
 
     /// A replica whose master lives, has its data and takes no secret (its pod came back without
-    /// the step, or with a configuration of its own) would never be linked to it again.
+    /// the step, or with a configuration of its own) would never be linked to it again. A master
+    /// that came back empty takes writes after 2 s: a few keys are no sign that it has its data.
     fn release(&self) -> Vec<Action> {
-        let master = self.0.iter().find(|p| p.id == p.shard);
-        let refuses = master.is_some_and(|master| match &master.presence {
+        let Some(master) = self.0.iter().find(|p| p.id == p.shard) else { return Vec::new() };
+        let refuses = match &master.presence {
             Presence::Says(Stand::HandsOff(_)) => true,
-            Presence::Says(Stand::Ours(c)) => master.settled && c.accepts.is_empty(),
+            Presence::Says(Stand::Ours(c)) => c.accepts.is_empty(),
             Presence::Gone | Presence::Silent => false,
-        });
-        let replicas = self.0.iter().filter(|p| refuses && p.id != p.shard);
+        };
+        let has_the_data = |p: &&&Party| master.keys.saturating_mul(2) >= p.keys;
+        let replicas = self.0.iter().filter(|p| refuses && p.id != p.shard).filter(has_the_data);
         let shows = replicas.filter(|p| p.copying().is_some_and(|c| c.shows.is_some()));
         shows.map(|p| Action { id: p.id, commands: Command::show(None) }).collect()
     }

@@ -35,7 +35,7 @@ pub const VERSION: &str = "mooring.dev/version";
 /// What was injected, as JSON.
 pub const STATUS: &str = "mooring.dev/status";
 
-/// What people may set on a StatefulSet, and what is mirrored to its pod template.
+/// What people may set on a StatefulSet. All but [`ISOLATION`] is mirrored to its pod template.
 pub const KNOBS: [&str; 9] = [
     CLUSTER,
     REPLICAS_PER_SHARD,

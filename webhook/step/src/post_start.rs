@@ -47,11 +47,7 @@ fn gate() -> Result<(), String> {
             eprintln!("mooring: post-start: {e}");
         }
     })
-    .inspect_err(|why| {
-        if is_loading(why) {
-            secret::later();
-        }
-    })?;
+    .inspect_err(|_| secret::later())?;
     let (look, looked) = secret::look(&mut server, &config, deadline);
     let settle = |server: &mut Client| {
         let newest = || registry.view().ok().and_then(|view| view.secret);

@@ -100,7 +100,8 @@ impl Client {
     pub(crate) fn inspection(&mut self) -> Result<Inspection, String> {
         let nodes = self.text(&["CLUSTER", "NODES"])?;
         let replication = self.text(&["INFO", "replication"])?;
-        Inspection::read(&nodes, &replication, &self.ask(&["DBSIZE"])?)
+        let keys = resp::keys(&self.text(&["INFO", "keyspace"])?);
+        Inspection::read(&nodes, &replication, &Reply::Integer(keys.try_into().unwrap_or(i64::MAX)))
     }
 
     /// A section of INFO.

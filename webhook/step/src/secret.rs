@@ -178,7 +178,7 @@ pub(crate) fn settle(
         let mut parties: Vec<Party> = others.iter().map(|(party, _)| party.clone()).collect();
         if let Some((id, shard)) = own {
             let presence = Presence::Says(secret::read(server)?);
-            parties.push(Party { id, shard, presence, keys: keys(server)? });
+            parties.push(Party { id, shard, presence, keys: inspect::keys(server)? });
         }
         let actions = secret::plan(&parties, &secret, source);
         if actions.is_empty() || Instant::now() >= until {
@@ -264,15 +264,8 @@ fn member(
         return Err(format!("{at} is somebody else"));
     }
     let stand = secret::read(&mut client)?;
-    let keys = keys(&mut client)?;
+    let keys = inspect::keys(&mut client)?;
     Ok((client, stand, keys))
-}
-
-fn keys(server: &mut Client) -> Result<u64, String> {
-    match server.ask(&["DBSIZE"])? {
-        Reply::Integer(n) => u64::try_from(n).map_err(|e| e.to_string()),
-        other => Err(format!("DBSIZE says {other:?}")),
-    }
 }
 
 fn shows(party: &Party) -> Option<ReplicationSecret> {

@@ -33,7 +33,8 @@ impl Told {
             "PING" => "+PONG\r\n".to_owned(),
             "INFO server" => fake::bulk("redis_version:7.0.15\r\n"),
             "INFO replication" => fake::bulk(role),
-            "DBSIZE" => format!(":{keys}\r\n"),
+            "INFO keyspace" if keys == 0 => fake::bulk("# Keyspace\r\n"),
+            "INFO keyspace" => fake::bulk(&format!("db0:keys={keys},expires=0,avg_ttl=0\r\n")),
             "CLUSTER NODES" => fake::bulk(nodes),
             "CLUSTER MYID" => {
                 let own = nodes.lines().find(|l| l.contains("myself")).unwrap_or_default();

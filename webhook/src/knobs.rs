@@ -26,6 +26,8 @@ pub struct Knobs {
     pub ready_timeout: Option<u32>,
     /// Bound of pre-stop's hand-over in seconds.
     pub hand_over_timeout: Option<u32>,
+    /// Whether its pods reach the servers' ports of their own cluster only.
+    pub isolation: Option<bool>,
 }
 
 /// A setting can not be used.
@@ -134,6 +136,13 @@ impl Knobs {
                 let time = seconds(value);
                 self.hand_over_timeout = Some(time.ok_or_else(|| invalid(DURATION))?);
             }
+            names::ISOLATION => {
+                self.isolation = Some(match value {
+                    "enabled" => true,
+                    "disabled" => false,
+                    _ => return Err(invalid("enabled or disabled")),
+                });
+            }
             _ => return Err(KnobError::Unknown { key: key.to_owned() }),
         }
         Ok(())
@@ -206,6 +215,7 @@ mod tests {
     #[case("mooring.dev/port", "0")]
     #[case("mooring.dev/port", "+1")]
     #[case("mooring.dev/ready-timeout", "2h")]
+    #[case("mooring.dev/isolation", "yes")]
     #[case("mooring.dev/prot", "6379")]
     fn bad_values_name_the_key(#[case] key: &str, #[case] value: &str) {
         let error = Knobs::read(&json!({"annotations": {key: value}})).unwrap_err();

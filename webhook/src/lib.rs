@@ -8,6 +8,7 @@
 
 pub mod admission;
 pub mod cli;
+pub mod isolation;
 pub mod knobs;
 pub mod names;
 pub mod registry;

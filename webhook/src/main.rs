@@ -23,6 +23,8 @@ enum Command {
     Inject(cli::InjectOptions),
     /// Says of manifests whether they would be injected, and why not.
     Explain(cli::ExplainOptions),
+    /// Prints the NetworkPolicy of the StatefulSets on standard input.
+    Isolation(cli::IsolationOptions),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -49,6 +51,9 @@ fn main() -> anyhow::Result<()> {
                 .block_on(serve::run(options))
         }
         Command::Inject(options) => cli::inject(&options, std::io::stdin(), std::io::stdout()),
+        Command::Isolation(options) => {
+            cli::isolation(&options, std::io::stdin(), std::io::stdout())
+        }
         Command::Explain(options) => cli::explain(&options, std::io::stdin(), std::io::stdout()),
     }
 }

@@ -22,6 +22,8 @@ pub const PORT: &str = "mooring.dev/port";
 pub const READY_TIMEOUT: &str = "mooring.dev/ready-timeout";
 /// How long pre-stop waits for a hand-over at most.
 pub const HAND_OVER_TIMEOUT: &str = "mooring.dev/hand-over-timeout";
+/// Whether its pods reach the servers' ports of their own cluster only.
+pub const ISOLATION: &str = "mooring.dev/isolation";
 /// When the registry last asked a StatefulSet's controller to try at once.
 pub const NUDGED: &str = "mooring.dev/nudged";
 /// The StatefulSet's name, on its pods.
@@ -33,9 +35,18 @@ pub const VERSION: &str = "mooring.dev/version";
 /// What was injected, as JSON.
 pub const STATUS: &str = "mooring.dev/status";
 
-/// What people may set on a StatefulSet, and what is mirrored to its pod template.
-pub const KNOBS: [&str; 8] =
-    [CLUSTER, REPLICAS_PER_SHARD, CONTAINER, CONFIG, DIR, PORT, READY_TIMEOUT, HAND_OVER_TIMEOUT];
+/// What people may set on a StatefulSet. All but [`ISOLATION`] is mirrored to its pod template.
+pub const KNOBS: [&str; 9] = [
+    CLUSTER,
+    REPLICAS_PER_SHARD,
+    CONTAINER,
+    CONFIG,
+    DIR,
+    PORT,
+    READY_TIMEOUT,
+    HAND_OVER_TIMEOUT,
+    ISOLATION,
+];
 
 /// What Mooring itself writes.
 pub const OWN: [&str; 5] = [NUDGED, NAME, SHARD, VERSION, STATUS];

@@ -4,7 +4,7 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use crate::accidents::{emptied, stale};
+use crate::accidents::{self, Accident, emptied, stale};
 use crate::disk;
 use crate::foreign::{self, Foreign};
 use crate::member::{Member, Outcome};
@@ -44,12 +44,14 @@ pub(crate) enum Case {
     Emptied,
     /// A master comes back that has been replaced, under fire of writes.
     Stale,
+    /// An accident to one member while the others run.
+    Accident(Accident),
     /// A set of a hundred members begins on empty disks.
     FormHundred,
 }
 
 /// All of them. Each begins with the set as the one before has left it.
-pub(crate) const CASES: [Case; 15] = [
+pub(crate) const CASES: [Case; 19] = [
     Case::Form,
     Case::OutageParallel,
     Case::OutageOrdered,
@@ -64,6 +66,10 @@ pub(crate) const CASES: [Case; 15] = [
     Case::Recreated,
     Case::Emptied,
     Case::Stale,
+    Case::Accident(Accident::StrangerPlain),
+    Case::Accident(Accident::StrangerNode),
+    Case::Accident(Accident::RestartEmpty),
+    Case::Accident(Accident::Passwords),
     Case::FormHundred,
 ];
 
@@ -116,6 +122,7 @@ impl Case {
             Self::Foreign => "foreign",
             Self::Newer => "newer",
             Self::Older => "older",
+            Self::Accident(accident) => accident.name(),
             Self::FormHundred => "form-100",
             Self::Emptied => "emptied",
             Self::Stale => "stale",
@@ -183,6 +190,10 @@ impl Case {
                 nobody_refuses(&outcomes)?;
                 let measured = set.measure(&outcomes, None)?;
                 later_knows_earlier(set, measured)
+            }
+            Self::Accident(accident) => {
+                set.kill(|_| true)?;
+                accidents::run(set, accident)
             }
             Self::FormHundred => {
                 set.kill(|_| true)?;

@@ -9,6 +9,7 @@ use cluster::id::NodeId;
 use cluster::nodes::NodesConf;
 use cluster::planner::{Answer, How, Inspected, Inspection};
 use cluster::resp::{self, Reply};
+use cluster::secret::Server;
 
 /// The set's own password: a stranger's server has another one.
 pub(crate) const PASSWORD: &str = "own";
@@ -29,7 +30,11 @@ impl Client {
     /// Connects to a server of the set; this and every answer later may take `timeout`.
     pub(crate) fn connect(at: SocketAddr, timeout: Duration) -> Result<Self, String> {
         let mut client = Self::open(at, timeout)?;
-        client.log_in(PASSWORD)?;
+        match client.log_in(PASSWORD) {
+            // An open set's server asks for none.
+            Err(why) if why.contains("no password") || why.contains("without any password") => {}
+            other => other?,
+        }
         Ok(client)
     }
 
@@ -98,10 +103,11 @@ impl Client {
     }
 
     /// What the server says of itself and its cluster.
-    fn inspection(&mut self) -> Result<Inspection, String> {
+    pub(crate) fn inspection(&mut self) -> Result<Inspection, String> {
         let nodes = self.text(&["CLUSTER", "NODES"])?;
         let replication = self.text(&["INFO", "replication"])?;
-        Inspection::read(&nodes, &replication, &self.ask(&["DBSIZE"])?)
+        let keys = resp::keys(&self.text(&["INFO", "keyspace"])?);
+        Inspection::read(&nodes, &replication, &Reply::Integer(keys.try_into().unwrap_or(i64::MAX)))
     }
 
     /// A section of INFO.
@@ -112,10 +118,18 @@ impl Client {
     }
 }
 
+impl Server for Client {
+    fn ask(&mut self, words: &[&str]) -> Result<Reply, String> {
+        Self::ask(self, words)
+    }
+}
+
 /// Asks whoever is at an address for its node id.
 pub(crate) fn probe(at: SocketAddr, timeout: Duration) -> Answer {
-    let Ok(mut client) = Client::open(at, timeout) else { return Answer::Nobody };
-    let id = client.log_in(PASSWORD).and_then(|()| client.text(&["CLUSTER", "MYID"]));
+    if Client::open(at, timeout).is_err() {
+        return Answer::Nobody;
+    }
+    let id = Client::connect(at, timeout).and_then(|mut c| c.text(&["CLUSTER", "MYID"]));
     match id.map(|id| id.parse::<NodeId>()) {
         Ok(Ok(id)) => Answer::Node(id),
         Err(why) if why == NO_REPLY => Answer::Silent,
@@ -125,8 +139,10 @@ pub(crate) fn probe(at: SocketAddr, timeout: Duration) -> Answer {
 
 /// Asks whoever is at an address what it knows.
 pub(crate) fn inspect(at: SocketAddr, timeout: Duration) -> Inspected {
-    let Ok(mut client) = Client::open(at, timeout) else { return Inspected::Nobody };
-    match client.log_in(PASSWORD).and_then(|()| client.inspection()) {
+    if Client::open(at, timeout).is_err() {
+        return Inspected::Nobody;
+    }
+    match Client::connect(at, timeout).and_then(|mut client| client.inspection()) {
         Ok(inspection) => Inspected::Node(Box::new(inspection)),
         Err(_) => Inspected::Unclear,
     }

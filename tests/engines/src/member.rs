@@ -38,7 +38,20 @@ pub(crate) struct Member {
     pub(crate) at: u8,
     /// Where its server listens from its next start on.
     pub(crate) port: u16,
+    /// Who may talk to its server.
+    pub(crate) door: Door,
     server: Option<Child>,
+}
+
+/// Who may talk to a server.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Door {
+    /// Whoever knows the set's password, members included.
+    Locked,
+    /// Everybody: no password is set.
+    Open,
+    /// Whoever knows this other password, which it shows to its master, too.
+    Other(&'static str),
 }
 
 /// What all members have in common.
@@ -81,7 +94,7 @@ impl Member {
         let pod = format!("{SET}-{n}");
         let dir = home.join(&pod);
         fs::create_dir_all(&dir).map_err(|e| format!("{} can not be made: {e}", dir.display()))?;
-        Ok(Self { pod, dir, at: n, port: PORT, server: None })
+        Ok(Self { pod, dir, at: n, port: PORT, door: Door::Locked, server: None })
     }
 
     /// Where its server is.
@@ -237,13 +250,19 @@ impl Member {
             ("--cluster-node-timeout", "5000"),
             ("--appendonly", "yes"),
             ("--protected-mode", "no"),
-            ("--requirepass", client::PASSWORD),
-            ("--masterauth", client::PASSWORD),
             // By default a replica waits 5 s for others to come before it is given anything: that
             // is no part of what is measured, and six cases wait for their replicas.
             ("--repl-diskless-sync-delay", "0"),
         ];
-        options.iter().flat_map(|(name, value)| [*name, *value]).map(str::to_owned).collect()
+        let password = match self.door {
+            Door::Locked => Some(client::PASSWORD),
+            Door::Other(password) => Some(password),
+            Door::Open => None,
+        };
+        let password =
+            password.into_iter().flat_map(|p| [("--requirepass", p), ("--masterauth", p)]);
+        let all = options.into_iter().chain(password).flat_map(|(name, value)| [name, value]);
+        all.map(str::to_owned).collect()
     }
 }
 

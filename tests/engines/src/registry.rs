@@ -209,6 +209,7 @@ impl Registry {
             successions: state.successions.clone(),
             forgotten: BTreeSet::new(),
             hook_token: String::new(),
+            secret: None,
         })
     }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::cases::Case;
-use crate::set::Measured;
+use crate::set::{Control, Measured};
 
 /// All slots have to be writable this soon after the last server's start; a miss is said and
 /// fails nothing.
@@ -31,7 +31,8 @@ pub(crate) struct Line {
 impl Line {
     /// Whether it is as it has to be.
     pub(crate) fn passed(&self) -> bool {
-        self.result.as_ref().is_ok_and(|m| m.lost == 0)
+        let shows = |m: &Measured| !matches!(m.control, Some(Control::Loses(0)));
+        self.result.as_ref().is_ok_and(|m| m.lost == 0 && shows(m))
     }
 
     /// As a row of the table.
@@ -39,15 +40,21 @@ impl Line {
         let (version, case) = (self.version, self.case.name());
         let verdict = if self.passed() { "ok  " } else { "FAIL" };
         match &self.result {
-            Ok(Measured { seconds, lost, whole, unknown, told, hand, control }) => {
+            Ok(Measured { control: Some(Control::Open(why)), .. }) => {
+                format!("open {version:<13} {case:<20} {why}")
+            }
+            Ok(Measured { seconds, lost, whole, control: Some(control), .. }) => format!(
+                "{verdict} {version:<13} {case:<20} {seconds:>6.2} s {lost:>6} lost, whole after \
+                 {whole:>5.2} s, {} lost without Mooring",
+                control.lost().unwrap_or_default()
+            ),
+            Ok(Measured { seconds, lost, whole, unknown, told, hand, control: None }) => {
                 let late = if *seconds > BOUND_SECONDS { "  (late)" } else { "" };
-                let control =
-                    control.map(|n| format!(", {n} lost without Mooring")).unwrap_or_default();
                 let hand = hand.map(|s| format!(", by hand {s:.2} s")).unwrap_or_default();
                 format!(
                     "{verdict} {version:<13} {case:<20} {seconds:>6.2} s {lost:>6} lost, whole \
                      after {whole:>5.2} s, {unknown:>2} addresses unknown at the start, {told} told \
-                     to follow{hand}{control}{late}"
+                     to follow{hand}{late}"
                 )
             }
             Err(why) => format!("{verdict} {version:<13} {case:<20} {why}"),
@@ -55,6 +62,9 @@ impl Line {
     }
 
     fn rows(&self) -> Vec<Value> {
+        if let Ok(Measured { control: Some(control), .. }) = &self.result {
+            return self.accident(*control);
+        }
         let id = |what: &str| format!("{}.{}.{what}", self.version, self.case.name());
         let measured = self.result.as_ref().ok();
         let why = self.result.as_ref().err().map(|why| format!(": {why}")).unwrap_or_default();
@@ -96,17 +106,61 @@ impl Line {
                 "holds": self.passed(),
             }),
         ];
-        let control = measured.and_then(|m| m.control).map(|lost| {
+        rows.into_iter().chain(ratio).collect()
+    }
+}
+
+// === impl Line, of accidents ===
+
+impl Line {
+    /// What is lost with Mooring's part, and what without it. Where Mooring has none the row says
+    /// what is open, and has no figure.
+    fn accident(&self, control: Control) -> Vec<Value> {
+        let id = |what: &str| format!("{}.{}.{what}", self.version, self.case.name());
+        let measured = self.result.as_ref().ok();
+        let (open, bound) = match control {
+            Control::Open(why) => (Some(format!("not tried: {why}")), None),
+            Control::Loses(_) | Control::MayLose(_) => (None, Some(0)),
+        };
+        let what = |text: &str| open.clone().unwrap_or_else(|| text.to_owned());
+        let figure = |value: Option<Value>| value.filter(|_| open.is_none());
+        vec![
+            json!({
+                "id": id("lost"),
+                "what": what("keys written before and not there after"),
+                "value": figure(measured.map(|m| json!(m.lost))),
+                "unit": "keys",
+                "bound": bound,
+                "holds": measured.is_some_and(|m| m.lost == 0),
+            }),
+            json!({
+                "id": id("seconds"),
+                "what": what("from the accident until all slots are writable"),
+                "value": figure(measured.map(|m| json!((m.seconds * 1000.0).round() / 1000.0))),
+                "unit": "s",
+                "bound": null,
+                "holds": measured.is_some(),
+            }),
             json!({
                 "id": id("control.lost"),
-                "what": "the same without Mooring: what it loses (more than nothing, or the case shows nothing)",
-                "value": lost,
+                "what": what("the shard's keys that its replica loses without Mooring's part"),
+                "value": control.lost(),
                 "unit": "keys",
-                "bound": 1,
-                "holds": lost > 0,
-            })
-        });
-        rows.into_iter().chain(ratio).chain(control).collect()
+                "bound": null,
+                "holds": !matches!(control, Control::Loses(0)),
+            }),
+        ]
+    }
+}
+
+// === impl Control ===
+
+impl Control {
+    fn lost(self) -> Option<usize> {
+        match self {
+            Self::Loses(n) | Self::MayLose(n) => Some(n),
+            Self::Open(_) => None,
+        }
     }
 }
 

@@ -62,8 +62,19 @@ pub(crate) struct Measured {
     pub(crate) told: usize,
     /// The same as `seconds`, of files that know every address, started without Mooring.
     pub(crate) hand: Option<f64>,
-    /// What the same accident loses without Mooring.
-    pub(crate) control: Option<usize>,
+    /// Of an accident: what it costs without Mooring.
+    pub(crate) control: Option<Control>,
+}
+
+/// What the same accident costs without Mooring's part.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Control {
+    /// So many of the shard's keys; it has to be some, or the case shows nothing.
+    Loses(usize),
+    /// So many; this version is known to save itself.
+    MayLose(usize),
+    /// Nothing was done: Mooring has no answer on this version, and that is why.
+    Open(&'static str),
 }
 
 // === impl Measured ===
@@ -267,8 +278,13 @@ impl Set {
 
     /// Another set of the same version, of so many shards.
     pub(crate) fn beside(&self, shards: u8) -> Result<Self, String> {
+        self.beside_in("beside", shards)
+    }
+
+    /// The same, with its disks in a folder of this name.
+    pub(crate) fn beside_in(&self, folder: &str, shards: u8) -> Result<Self, String> {
         let place = self.members.first().and_then(|m| m.dir.parent()).ok_or("no members")?;
-        let home = &place.join("beside");
+        let home = &place.join(folder);
         Self::new(&self.version, &self.common.id, home, self.keys.clone(), shards)
     }
 
@@ -406,13 +422,36 @@ impl Set {
 
     /// The first member whose server says that it is a master.
     pub(crate) fn a_master(&self) -> Result<usize, String> {
-        for (n, at) in self.addresses().into_iter().enumerate() {
-            let mut client = Client::connect(at, Duration::from_secs(5))?;
+        for (n, member) in self.members.iter().enumerate().filter(|(_, m)| m.is_there()) {
+            let mut client = Client::connect(member.address(), Duration::from_secs(5))?;
             if client.info("replication")?.get("role").is_some_and(|role| role == "master") {
                 return Ok(n);
             }
         }
         Err("no server says that it is a master".to_owned())
+    }
+
+    /// A member's server, killed and started again as its files are, without a step; when.
+    pub(crate) fn restart_in_place(
+        &mut self,
+        n: usize,
+        meanwhile: impl FnOnce(&Member) -> Result<(), String>,
+    ) -> Result<Instant, String> {
+        let member = self.members.get_mut(n).ok_or("there is no such member")?;
+        member.kill();
+        meanwhile(member)?;
+        member.launch(&self.common)
+    }
+
+    /// Waits until these servers take a write for every slot; when that was.
+    pub(crate) fn writable_at(
+        &mut self,
+        servers: &[SocketAddr],
+        patience: Duration,
+    ) -> Result<Instant, String> {
+        self.writes += 1;
+        let name = format!("k{}", self.writes);
+        self.keys.write_all(servers, &name, &name, patience).map(|(_, at)| at)
     }
 
     /// How many keys of `name` are gone.
@@ -465,8 +504,8 @@ impl Set {
         format!("{why}{}", dead.collect::<String>())
     }
 
-    /// Where servers are.
-    fn addresses(&self) -> Vec<SocketAddr> {
+    /// Where the servers are that are there.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
         self.members.iter().filter(|m| m.is_there()).map(Member::address).collect()
     }
 }

@@ -46,6 +46,11 @@ impl Version {
         })
     }
 
+    /// Whether its servers know users: all but Redis before 6.0.
+    pub(crate) fn knows_users(&self) -> bool {
+        !self.name.starts_with("redis-5")
+    }
+
     /// The next one of the same engine, if there is one.
     pub(crate) fn newer(&self) -> Option<Self> {
         let engine = |name: &str| name.split('-').next().map(str::to_owned);

@@ -16,5 +16,6 @@ pub mod protocol;
 pub mod rdb;
 pub mod record;
 pub mod resp;
+pub mod secret;
 pub mod server;
 pub mod slot;

@@ -29,6 +29,7 @@ use decide::{Decision, Sound};
 use doubt::Doubts;
 use ending::Ending;
 use weigh::{Forced, Step, Weak, Weighing};
+pub(crate) use weigh::{covers, has_majority};
 
 pub use facts::{
     Action, Answer, DiskSeen, Doubt, Fact, HoldBack, How, Inspected, Inspection, Link, Millis,

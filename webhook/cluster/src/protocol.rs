@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{NodeId, Ordinal};
 use crate::net::Ports;
 use crate::plan::Plan;
+use crate::secret::ReplicationSecret;
 use crate::slot::SlotRange;
 
 /// The audience of the token with which a step shows which pod it is.
@@ -234,6 +235,9 @@ pub struct View {
     /// report for this pod, nothing else.
     #[serde(default)]
     pub hook_token: String,
+    /// What this cluster's members show to each other when one copies the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<ReplicationSecret>,
 }
 
 /// A master's slots were given to another member, in the record first: of two candidates one wins.

@@ -32,6 +32,18 @@ pub fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }
 
+/// How many keys a server holds, all databases together, by INFO's section `keyspace`:
+/// `db0:keys=2,expires=0,avg_ttl=0`. The section is answered also where DBSIZE is not: by a replica
+/// without its master that serves no stale data.
+pub fn keys(keyspace: &str) -> u64 {
+    let of = |line: &str| {
+        let (name, fields) = line.trim().split_once(':')?;
+        name.strip_prefix("db")?.parse::<u32>().ok()?;
+        fields.split(',').find_map(|field| field.strip_prefix("keys="))?.parse::<u64>().ok()
+    };
+    keyspace.lines().filter_map(of).fold(0, u64::saturating_add)
+}
+
 /// Encodes a command as an array of bulk strings.
 pub fn command(words: &[&[u8]]) -> Vec<u8> {
     let mut out = format!("*{}\r\n", words.len()).into_bytes();
@@ -154,6 +166,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn keys_of_all_databases_count() {
+        let info = "# Keyspace\r\ndb0:keys=2,expires=1,avg_ttl=0\r\ndb3:keys=40,expires=0\r\n";
+        assert_eq!(keys(info), 42);
+        for none in ["", "# Keyspace\r\n", "db0:expires=1\r\n", "dbx:keys=1\r\n", "db0:keys=-1"] {
+            assert_eq!(keys(none), 0, "{none}");
+        }
+    }
 
     #[test]
     fn replies() {

@@ -191,7 +191,8 @@ fn check_stopping(set: &Value, warnings: &mut Vec<String>) {
 /// back cause no rollout; and follows the change or end of a setting that was mirrored before.
 fn mirror(edit: &mut Edit, old: Option<&Value>) {
     for map in ["labels", "annotations"] {
-        for key in names::KNOBS {
+        // Pods need not know whether they are isolated, and need not be made again for it.
+        for key in names::KNOBS.into_iter().filter(|key| *key != names::ISOLATION) {
             let at = token(key);
             let source = format!("/metadata/{map}/{at}");
             let target = format!("/spec/template/metadata/{map}/{at}");
@@ -238,6 +239,15 @@ mod tests {
 
         let answer = admit(&set(Some("disabled"), Some("enabled")), Some(&labelled), None).unwrap();
         assert_eq!(template(&answer), "disabled");
+    }
+
+    #[test]
+    fn isolation_restarts_no_pod() {
+        let before = set(Some("enabled"), Some("enabled"));
+        let mut isolated = before.clone();
+        isolated["metadata"]["annotations"] = json!({names::ISOLATION: "enabled"});
+        let answer = admit(&isolated, Some(&before), None).unwrap();
+        assert_eq!(answer.object["spec"], before["spec"]);
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 mod explain;
 mod inject;
+mod isolation;
 mod manifest;
 
 pub use self::explain::{Options as ExplainOptions, run as explain};
 pub use self::inject::{Options as InjectOptions, run as inject};
+pub use self::isolation::{Options as IsolationOptions, run as isolation};

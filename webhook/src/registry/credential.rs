@@ -2,7 +2,7 @@
 //!
 //! Guarantees: a pod's identity comes from the API server's TokenReview for our audience, never
 //! from the token's own text; a hook token is bound to one uid of one pod and can not be made
-//! without the authority's key; results are remembered for seconds only, by the token's digest.
+//! without the authority's key, and neither can a cluster's replication secret; results are remembered for seconds only, by the token's digest.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cluster::protocol::AUDIENCE;
+use cluster::secret::ReplicationSecret;
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, TokenReviewStatus};
 use kube::api::PostParams;
 use kube::{Api, Client};
@@ -146,8 +147,22 @@ impl HookKey {
     pub(super) fn token(&self, who: &Who) -> String {
         let text = format!("{}/{}/{}", who.namespace, who.pod, who.uid);
         let tag = hmac::sign(&self.0, text.as_bytes());
-        let hex: String = tag.as_ref().iter().map(|b| format!("{b:02x}")).collect();
-        format!("{text}/{hex}")
+        format!("{text}/{}", hex(&tag))
+    }
+
+    /// The replication secret of a record: the same for all its members and on all replicas of
+    /// the registry, as long as the key and the record's salt are. By a key of its own, so that it
+    /// is no token, and with separators that no name contains.
+    pub(super) fn replication_secret(
+        &self,
+        namespace: &str,
+        name: &str,
+        salt: &str,
+    ) -> Option<ReplicationSecret> {
+        let derived = hmac::sign(&self.0, b"mooring replication secret");
+        let key = hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref());
+        let text = format!("{namespace}\n{name}\n{salt}");
+        hex(&hmac::sign(&key, text.as_bytes())).parse().ok()
     }
 
     /// Whose token it is.
@@ -167,6 +182,10 @@ impl fmt::Debug for HookKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("HookKey")
     }
+}
+
+fn hex(tag: &hmac::Tag) -> String {
+    tag.as_ref().iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// Whether a text may be part of an API path.
@@ -209,6 +228,29 @@ mod tests {
         for bad in ["", "/", "a/b/c", "a/b/c/d", &"é".repeat(32), &format!("x{token}")] {
             assert_eq!(key.verify(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_replication_secret_is_one_records_and_one_authoritys() {
+        let authority = certs_gen::Authority::generate(SystemTime::now()).unwrap();
+        let again = certs_gen::Authority::from_pem(authority.cert_pem(), &authority.key_pem());
+        let (key, again) = (HookKey::of(&authority), HookKey::of(&again.unwrap()));
+        let other = HookKey::of(&certs_gen::Authority::generate(SystemTime::now()).unwrap());
+        let secret = key.replication_secret("ns", "cache", "salt").unwrap();
+        assert_eq!(again.replication_secret("ns", "cache", "salt"), Some(secret.clone()));
+        for strange in [
+            other.replication_secret("ns", "cache", "salt"),
+            key.replication_secret("ns2", "cache", "salt"),
+            key.replication_secret("ns", "cache2", "salt"),
+            key.replication_secret("ns", "cache", "salt2"),
+            key.replication_secret("n", "scache", "salt"),
+        ] {
+            assert_ne!(strange.unwrap(), secret);
+        }
+        // What a member holds opens nothing at the registry.
+        let shown = secret.expose();
+        assert_eq!(key.verify(&format!("ns\ncache\nsalt/{shown}")), None);
+        assert!(!format!("{secret:?} {key:?}").contains(shown));
     }
 
     #[test]

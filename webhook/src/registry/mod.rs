@@ -9,6 +9,7 @@ mod credential;
 mod ended;
 mod events;
 pub mod http;
+mod isolate;
 mod nudge;
 mod observe;
 mod propose;
@@ -23,6 +24,7 @@ use kube::Client;
 pub use self::credential::HookKey;
 use self::credential::Reviewer;
 use self::ended::Ended;
+pub use self::isolate::run as isolate;
 pub use self::nudge::run as nudge;
 pub use self::store::{Store, Wanted};
 

@@ -323,6 +323,11 @@ impl Registry {
             successions: status.map(|s| s.successions.clone()).unwrap_or_default(),
             forgotten: status.map(|s| s.forgotten.clone()).unwrap_or_default(),
             hook_token: self.hooks.borrow().token(who),
+            secret: self.hooks.borrow().replication_secret(
+                &who.namespace,
+                record.metadata.name.as_deref().unwrap_or_default(),
+                &record.spec.plan.salt,
+            ),
         }
     }
 }

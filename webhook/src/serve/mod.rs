@@ -94,6 +94,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let mut ready = published.subscribe();
     tokio::spawn(certificates.run(published));
     tokio::spawn(async move { registry.watch().await });
+    tokio::spawn(registry::isolate(client.clone()));
     tokio::spawn(async move {
         // Nudged earlier, pods would be refused once more.
         if ready.wait_for(|published| *published).await.is_ok() {

@@ -73,8 +73,13 @@ pub(crate) fn run() -> Result<(), String> {
             break end;
         }
     };
-    if let Some(view) = planner.view() {
-        settings.hook_token.clone_from(&view.hook_token);
+    match planner.view() {
+        Some(view) => {
+            settings.hook_token.clone_from(&view.hook_token);
+            settings.secret.clone_from(&view.secret);
+        }
+        // An init container that runs again while the registry is away has what it left before.
+        None => settings.secret = Settings::from_tools().ok().and_then(|before| before.secret),
     }
     settings.report = result?;
     settings.leave()?;

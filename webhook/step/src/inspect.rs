@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use cluster::id::NodeId;
 use cluster::planner::{How, Inspected, Inspection};
+use cluster::resp::{self, Reply};
 use cluster::server::Credential;
 
 use crate::redis::Client;
@@ -23,10 +24,17 @@ pub(crate) fn inspect(at: SocketAddr, credentials: &[Credential], timeout: Durat
     }
 }
 
-fn read(server: &mut Client) -> Result<Inspection, String> {
+/// What a server says of itself and its cluster.
+pub(crate) fn read(server: &mut Client) -> Result<Inspection, String> {
     let nodes = server.text(&["CLUSTER", "NODES"])?;
     let replication = server.text(&["INFO", "replication"])?;
-    Inspection::read(&nodes, &replication, &server.ask(&["DBSIZE"])?)
+    let keys = i64::try_from(keys(server)?).unwrap_or(i64::MAX);
+    Inspection::read(&nodes, &replication, &Reply::Integer(keys))
+}
+
+/// How many keys a server holds.
+pub(crate) fn keys(server: &mut Client) -> Result<u64, String> {
+    server.text(&["INFO", "keyspace"]).map(|info| resp::keys(&info))
 }
 
 /// Makes the replica at an address a master, if it is who it has to be.

@@ -18,12 +18,14 @@ mod post_start;
 mod pre_stop;
 mod redis;
 mod registry;
+mod secret;
 mod settings;
 
 const USAGE: &str = "\
 usage: step init
        step post-start [--sleep SECONDS] [-- COMMAND ...]
        step pre-stop [--sleep SECONDS] [-- COMMAND ...]
+       step guard
        step --version";
 
 fn main() -> ExitCode {
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
             Ok(user) => pre_stop::run(&user),
             Err(why) => return usage(&why),
         },
+        "guard" if arguments.len() == 1 => secret::late(),
         "--version" => {
             println!("step {}", env!("CARGO_PKG_VERSION"));
             Ok(())

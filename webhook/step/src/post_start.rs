@@ -18,12 +18,17 @@ use crate::hook::{self, Arguments};
 use crate::join;
 use crate::redis::{Client, field};
 use crate::registry::Registry;
+use crate::secret;
 use crate::settings::{self, Settings};
 
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Runs the user's hook, then the gate.
 pub(crate) fn run(user: &Arguments) -> Result<(), String> {
+    // A hook of the user's may take its time, and until the secret is set nobody copies this server.
+    if *user != Arguments::default() {
+        secret::later();
+    }
     user.run()?;
     if let Err(why) = gate() {
         eprintln!("mooring: post-start: {why}");
@@ -41,9 +46,19 @@ fn gate() -> Result<(), String> {
         if let Err(e) = registry.report(&report) {
             eprintln!("mooring: post-start: {e}");
         }
-    })?;
+    })
+    .inspect_err(|_| secret::later())?;
+    let (look, looked) = secret::look(&mut server, &config, deadline);
+    let settle = |server: &mut Client| {
+        let newest = || registry.view().ok().and_then(|view| view.secret);
+        let kept = settings.secret.as_ref();
+        if let Err(why) = secret::settle(server, &config, kept, look, newest) {
+            eprintln!("mooring: post-start: {why}");
+        }
+    };
+    settle(&mut server);
     let pod = std::env::var("POD_NAME").unwrap_or_default();
-    compare(&mut server, &config, &registry, settings.report.as_ref());
+    compare(&mut server, &config, &registry, looked.as_ref().or(settings.report.as_ref()));
     if join::is_guest(&mut server)? {
         let view = registry.view().map_err(|e| e.to_string())?;
         let report = match join::join(&mut server, &config, &view, deadline) {
@@ -55,6 +70,7 @@ fn gate() -> Result<(), String> {
             Err(why) => Report::warning("NotJoined", &why),
         };
         registry.report(&report).map_err(|e| e.to_string())?;
+        settle(&mut server);
     }
     let mut nudged = None;
     loop {

@@ -2,7 +2,8 @@
 //!
 //! `init` reads environment variables that the webhook wrote. The hooks run in the redis
 //! container, which does not have them: they read the file that `init` leaves beside the binary.
-//! Passwords are in neither; init and hooks read them from where the server itself does.
+//! Passwords are in neither; init and hooks read them from where the server itself does. The
+//! cluster's own replication secret is in the file, so that the hooks have it without the registry.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use cluster::launch::{Container, Launch};
 use cluster::nodes::Target;
 use cluster::protocol::Report;
+use cluster::secret::ReplicationSecret;
 use cluster::server::ServerConfig;
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +48,9 @@ pub(crate) struct Settings {
     /// With what the hooks show the registry which pod they are in; empty if it was away.
     #[serde(default)]
     pub(crate) hook_token: String,
+    /// The cluster's replication secret; `None` if the registry was away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) secret: Option<ReplicationSecret>,
     /// What `init` decided, for post-start to report.
     #[serde(default)]
     pub(crate) report: Option<Report>,
@@ -95,6 +100,7 @@ impl Settings {
             container: serde_json::from_str(&container)
                 .map_err(|e| format!("MOORING_CONTAINER can not be read: {e}"))?,
             hook_token: String::new(),
+            secret: None,
             report: None,
         })
     }

@@ -4,7 +4,7 @@
 
 use super::{ELECTED, must_lose};
 use crate::cases::nobody_refuses;
-use crate::set::{Measured, Set};
+use crate::set::{Control, Measured, Set};
 
 /// What is left of the disk.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -59,7 +59,7 @@ fn scene(set: &mut Set, left: Left, back: Back) -> Result<Measured, String> {
 }
 
 /// The server is started again on its nodes.conf without a step: its replica copies nothing.
-fn control(set: &mut Set) -> Result<usize, String> {
+fn control(set: &mut Set) -> Result<Control, String> {
     let name = set.fill()?;
     let master = set.a_master()?;
     set.kill(|n| n == master)?;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::{ELECTED, must_lose};
 use crate::cases::nobody_refuses;
 use crate::client::Client;
-use crate::set::{Measured, Set};
+use crate::set::{Control, Measured, Set};
 
 /// How long the stale master is written to before the others come.
 const FIRE: Duration = Duration::from_secs(15);
@@ -70,7 +70,7 @@ fn scene(set: &mut Set, others: Others) -> Result<Measured, String> {
 }
 
 /// The same as the first and only one, without a step.
-fn control(set: &mut Set) -> Result<usize, String> {
+fn control(set: &mut Set) -> Result<Control, String> {
     let (stale, _) = replaced(set)?;
     set.kill(|n| n != stale)?;
     let fired = under_fire(set, stale, |set| set.launch(stale))?;

@@ -218,6 +218,7 @@ impl World {
             successions: record.successions.clone(),
             forgotten: record.forgotten.clone(),
             hook_token: "token".to_owned(),
+            secret: None,
         }))
     }
 }

@@ -99,6 +99,7 @@ fn view(members: &[u32]) -> View {
         forgotten: BTreeSet::new(),
         predecessor_ended: true,
         hook_token: String::new(),
+        secret: None,
     }
 }
 

@@ -31,6 +31,7 @@ use crate::nodes::{Flag, Node, NodesConf, Remains, Target, Trust};
 use crate::protocol::{Identity, Member, Proposal, Role, Severity, View};
 use crate::record::{self, Standing};
 pub(super) use around::{Forced, Weighing};
+pub(crate) use owner::{covers, has_majority};
 
 mod around;
 mod file;

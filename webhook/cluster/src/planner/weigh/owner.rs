@@ -291,7 +291,7 @@ impl Mate {
 
 /// Whether the heir is linked to a majority of the masters that own slots, the one that has gone
 /// counted as one that votes for nobody.
-fn has_majority(nodes: &NodesConf, gone: NodeId) -> bool {
+pub(crate) fn has_majority(nodes: &NodesConf, gone: NodeId) -> bool {
     let dead = [Flag::Failing, Flag::PossiblyFailing, Flag::NoAddress, Flag::Handshake];
     let owners: Vec<_> = nodes.nodes().filter(|n| n.is_master() && !n.slots.is_empty()).collect();
     let linked = owners.iter().filter(|n| {
@@ -300,6 +300,6 @@ fn has_majority(nodes: &NodesConf, gone: NodeId) -> bool {
     linked.count() * 2 > owners.len()
 }
 
-fn covers(all: &[SlotRange], part: &[SlotRange]) -> bool {
+pub(crate) fn covers(all: &[SlotRange], part: &[SlotRange]) -> bool {
     part.iter().all(|p| all.iter().any(|s| s.start() <= p.start() && p.end() <= s.end()))
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cluster::id::{NodeId, Ordinal};
 use cluster::plan::Plan;
-use cluster::protocol::{Member, Pod, Proposal, Register, Report, Succession, View};
+use cluster::protocol::{HeirPolicy, Member, Pod, Proposal, Register, Report, Succession, View};
 use cluster::record::{self, Change, Place, Standing};
 
 /// Where the set is.
@@ -95,6 +95,7 @@ impl Registry {
             uid,
             ips: vec![ip],
             injected: true,
+            scheduled: true,
             running: false,
             ready: false,
             deleting: false,
@@ -206,6 +207,7 @@ impl Registry {
             earlier,
             claims: Some(self.claims()),
             successions: state.successions.clone(),
+            heirs: HeirPolicy::Fresh,
             forgotten: BTreeSet::new(),
             hook_token: String::new(),
         })

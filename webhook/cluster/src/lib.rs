@@ -17,3 +17,4 @@ pub mod record;
 pub mod resp;
 pub mod server;
 pub mod slot;
+pub mod succession;

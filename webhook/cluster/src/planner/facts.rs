@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::id::NodeId;
 use crate::nodes::{NodesConf, Target};
-use crate::protocol::{Mark, Proposal, Register, Report, View};
+use crate::protocol::{Mark, Proposal, Register, Report, Stopped, View};
 use crate::resp::{self, Reply};
 use crate::server::ServerConfig;
 
@@ -103,6 +103,10 @@ pub struct DiskSeen {
     pub files: bool,
     /// The birth mark beside nodes.conf.
     pub mark: Option<Mark>,
+    /// How many milliseconds ago the data files were written last.
+    pub written_ago: Option<u64>,
+    /// What the server left when it was asked to stop.
+    pub stopped: Option<Stopped>,
 }
 
 /// Something about a disk that can not be relied on.

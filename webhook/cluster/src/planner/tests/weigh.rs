@@ -233,7 +233,7 @@ fn id(ordinal: u32) -> NodeId {
 }
 
 fn full_disk(ordinal: u32) -> Disk {
-    Disk { identity: Some(identity(ordinal)), data: true, keeps: true, mark: None }
+    Disk { identity: Some(identity(ordinal)), data: true, keeps: true, ..Disk::default() }
 }
 
 #[test]
@@ -503,7 +503,13 @@ fn a_copy_of_another_sets_disk_gets_ids_of_its_own() {
 
     // The file was renamed and the mark was not: it is not renamed twice.
     let again = conf.to_string().into_bytes();
-    world.disk = DiskSeen { nodes_conf: Some(again), data: true, files: true, mark: Some(mark) };
+    world.disk = DiskSeen {
+        nodes_conf: Some(again),
+        data: true,
+        files: true,
+        mark: Some(mark),
+        ..DiskSeen::default()
+    };
     assert_eq!(written(&world.run().0).myself().unwrap().id, renamed(0));
 
     // A set that lives under ids of its own takes no copy of another's.
@@ -708,6 +714,7 @@ fn the_original_of_a_copied_disk_is_no_twin_of_its_copy() {
             salt: "other".to_owned(),
             node_id: id(0),
         }),
+        ..DiskSeen::default()
     };
     let (actions, now) = world.run();
     assert_eq!(written(&actions).myself().unwrap().id, crate::nodes::renamed(id(0), "own"));

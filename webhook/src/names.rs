@@ -22,6 +22,8 @@ pub const PORT: &str = "mooring.dev/port";
 pub const READY_TIMEOUT: &str = "mooring.dev/ready-timeout";
 /// How long pre-stop waits for a hand-over at most.
 pub const HAND_OVER_TIMEOUT: &str = "mooring.dev/hand-over-timeout";
+/// Which replicas are promoted by themselves after an outage.
+pub const SUCCESSION: &str = "mooring.dev/succession";
 /// When the registry last asked a StatefulSet's controller to try at once.
 pub const NUDGED: &str = "mooring.dev/nudged";
 /// The StatefulSet's name, on its pods.
@@ -34,8 +36,17 @@ pub const VERSION: &str = "mooring.dev/version";
 pub const STATUS: &str = "mooring.dev/status";
 
 /// What people may set on a StatefulSet, and what is mirrored to its pod template.
-pub const KNOBS: [&str; 8] =
-    [CLUSTER, REPLICAS_PER_SHARD, CONTAINER, CONFIG, DIR, PORT, READY_TIMEOUT, HAND_OVER_TIMEOUT];
+pub const KNOBS: [&str; 9] = [
+    CLUSTER,
+    REPLICAS_PER_SHARD,
+    CONTAINER,
+    CONFIG,
+    DIR,
+    PORT,
+    READY_TIMEOUT,
+    HAND_OVER_TIMEOUT,
+    SUCCESSION,
+];
 
 /// What Mooring itself writes.
 pub const OWN: [&str; 5] = [NUDGED, NAME, SHARD, VERSION, STATUS];

@@ -19,6 +19,7 @@ mod pre_stop;
 mod redis;
 mod registry;
 mod settings;
+mod succeed;
 
 const USAGE: &str = "\
 usage: step init

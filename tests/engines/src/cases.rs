@@ -4,6 +4,7 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
+use crate::accidents;
 use crate::disk;
 use crate::foreign::{self, Foreign};
 use crate::member::{Member, Outcome};
@@ -39,12 +40,16 @@ pub(crate) enum Case {
     PortOneByOne,
     /// All pods are gone and the record with them; the set is made again over its old disks.
     Recreated,
+    /// All are killed, and one master does not come back with the others.
+    MissingMaster,
+    /// All are killed, and two of three masters do not come back with the others.
+    MissingTwo,
     /// A set of a hundred members begins on empty disks.
     FormHundred,
 }
 
 /// All of them. Each begins with the set as the one before has left it.
-pub(crate) const CASES: [Case; 13] = [
+pub(crate) const CASES: [Case; 15] = [
     Case::Form,
     Case::OutageParallel,
     Case::OutageOrdered,
@@ -57,6 +62,8 @@ pub(crate) const CASES: [Case; 13] = [
     Case::PortAll,
     Case::PortOneByOne,
     Case::Recreated,
+    Case::MissingMaster,
+    Case::MissingTwo,
     Case::FormHundred,
 ];
 
@@ -110,6 +117,8 @@ impl Case {
             Self::Newer => "newer",
             Self::Older => "older",
             Self::FormHundred => "form-100",
+            Self::MissingMaster => "missing-master",
+            Self::MissingTwo => "missing-two",
             Self::Damaged => "damaged",
             Self::Recreated => "recreated",
             Self::RecreatedOneEmpty => "recreated-one-empty",
@@ -188,6 +197,8 @@ impl Case {
                 all_are(&outcomes, "Bootstrapped")?;
                 hundred.measure(&outcomes, None)
             }
+            Self::MissingMaster => accidents::missing_master(set),
+            Self::MissingTwo => accidents::missing_two(set),
             Self::Damaged => damaged(set),
             Self::Recreated => {
                 let name = set.fill()?;

@@ -17,6 +17,7 @@ use report::Line;
 use set::Set;
 use versions::{VERSIONS, Version};
 
+mod accidents;
 mod cases;
 mod client;
 mod disk;

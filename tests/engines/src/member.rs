@@ -113,6 +113,11 @@ impl Member {
         }
     }
 
+    /// Whether its server was started and has not been killed.
+    pub(crate) fn runs(&self) -> bool {
+        self.server.is_some()
+    }
+
     /// Whether its server has ended by itself.
     pub(crate) fn has_died(&mut self) -> bool {
         self.server.as_mut().is_some_and(|s| !matches!(s.try_wait(), Ok(None)))

@@ -103,6 +103,14 @@ impl Registry {
         state.pods.insert(pod.to_owned(), made);
     }
 
+    /// A pod is there, and no machine takes it.
+    pub(crate) fn pod_waits(&self, pod: &str) {
+        self.pod_made(pod, IpAddr::from([0, 0, 0, 0]));
+        if let Some(pod) = self.lock().pods.get_mut(pod) {
+            (pod.ips, pod.scheduled) = (Vec::new(), false);
+        }
+    }
+
     /// Its server has been started.
     pub(crate) fn pod_runs(&self, pod: &str) {
         if let Some(pod) = self.lock().pods.get_mut(pod) {
@@ -161,6 +169,13 @@ impl Registry {
                 state.successions.insert(from, succession);
             }
         }
+        let (before, past) = (state.members.get(pod).cloned(), state.past());
+        self.view(&state, pod, before, past)
+    }
+
+    /// `GET /v1/view`.
+    pub(crate) fn look(&self, pod: &str) -> Result<View, String> {
+        let state = self.lock();
         let (before, past) = (state.members.get(pod).cloned(), state.past());
         self.view(&state, pod, before, past)
     }

@@ -31,7 +31,9 @@ pub(crate) struct Line {
 impl Line {
     /// Whether it is as it has to be.
     pub(crate) fn passed(&self) -> bool {
-        self.result.as_ref().is_ok_and(|m| m.lost == 0)
+        self.result
+            .as_ref()
+            .is_ok_and(|m| m.lost == 0 && m.control.is_none_or(|c| c.value == c.bound))
     }
 
     /// As a row of the table.
@@ -39,13 +41,16 @@ impl Line {
         let (version, case) = (self.version, self.case.name());
         let verdict = if self.passed() { "ok  " } else { "FAIL" };
         match &self.result {
-            Ok(Measured { seconds, lost, whole, unknown, told, hand }) => {
+            Ok(Measured { seconds, lost, whole, unknown, told, hand, control }) => {
                 let late = if *seconds > BOUND_SECONDS { "  (late)" } else { "" };
                 let hand = hand.map(|s| format!(", by hand {s:.2} s")).unwrap_or_default();
+                let control = control
+                    .map(|c| format!(", {} {}: {}", c.what, c.word, c.value))
+                    .unwrap_or_default();
                 format!(
                     "{verdict} {version:<13} {case:<20} {seconds:>6.2} s {lost:>6} lost, whole \
                      after {whole:>5.2} s, {unknown:>2} addresses unknown at the start, {told} told \
-                     to follow{hand}{late}"
+                     to follow{hand}{control}{late}"
                 )
             }
             Err(why) => format!("{verdict} {version:<13} {case:<20} {why}"),
@@ -94,7 +99,17 @@ impl Line {
                 "holds": self.passed(),
             }),
         ];
-        rows.into_iter().chain(ratio).collect()
+        let control = measured.and_then(|m| m.control).map(|control| {
+            json!({
+                "id": format!("{}.{}.control.{}", self.version, self.case.name(), control.word),
+                "what": format!("{}, {}", control.word, control.what),
+                "value": control.value,
+                "unit": "",
+                "bound": control.bound,
+                "holds": control.value == control.bound,
+            })
+        });
+        rows.into_iter().chain(ratio).chain(control).collect()
     }
 }
 

@@ -37,7 +37,7 @@ pub(crate) struct Set {
     pub(crate) members: Vec<Member>,
     /// What it was made as.
     pub(crate) version: Version,
-    common: Common,
+    pub(crate) common: Common,
     keys: Arc<Keys>,
     writes: u32,
     files: usize,
@@ -61,6 +61,21 @@ pub(crate) struct Measured {
     pub(crate) told: usize,
     /// The same as `seconds`, of files that know every address, started without Mooring.
     pub(crate) hand: Option<f64>,
+    /// What came of the same without what is tested.
+    pub(crate) control: Option<Control>,
+}
+
+/// The same case without what is tested.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Control {
+    /// The last word of its row's id.
+    pub(crate) word: &'static str,
+    /// What it was.
+    pub(crate) what: &'static str,
+    /// How many.
+    pub(crate) value: usize,
+    /// How many have to be: otherwise the case shows nothing.
+    pub(crate) bound: usize,
 }
 
 // === impl Measured ===
@@ -68,7 +83,7 @@ pub(crate) struct Measured {
 impl Measured {
     /// Before the first of several starts.
     pub(crate) const NOTHING: Self =
-        Self { seconds: 0.0, lost: 0, whole: 0.0, unknown: 0, told: 0, hand: None };
+        Self { seconds: 0.0, lost: 0, whole: 0.0, unknown: 0, told: 0, hand: None, control: None };
 
     /// One start more: the slowest counts, and all that was lost.
     pub(crate) fn add(&mut self, once: Self) {
@@ -123,8 +138,30 @@ impl Set {
         &mut self,
         after: impl Fn(usize) -> Duration,
     ) -> Result<Vec<Outcome>, String> {
+        self.start_those(|_| true, after)
+    }
+
+    /// All but some, of which again some have a pod that no machine takes.
+    pub(crate) fn start_but(
+        &mut self,
+        missing: &[usize],
+        pending: &[usize],
+    ) -> Result<Vec<Outcome>, String> {
+        for (n, member) in self.members.iter().enumerate() {
+            if pending.contains(&n) {
+                self.common.registry.pod_waits(&member.pod);
+            }
+        }
+        self.start_those(|n| !missing.contains(&n), |_| Duration::ZERO)
+    }
+
+    fn start_those(
+        &mut self,
+        which: impl Fn(usize) -> bool,
+        after: impl Fn(usize) -> Duration,
+    ) -> Result<Vec<Outcome>, String> {
         self.common.registry.set_order(Order::Parallel);
-        for member in &self.members {
+        for (_, member) in self.members.iter().enumerate().filter(|(n, _)| which(*n)) {
             self.common.registry.pod_made(&member.pod, member.address().ip());
         }
         let common = &self.common;
@@ -133,6 +170,7 @@ impl Set {
                 .members
                 .iter_mut()
                 .enumerate()
+                .filter(|(n, _)| which(*n))
                 .map(|(n, member)| {
                     let pause = after(n);
                     scope.spawn(move || {
@@ -293,7 +331,7 @@ impl Set {
     pub(crate) fn fill(&mut self) -> Result<String, String> {
         let (_, name) = self.write_all()?;
         let began = Instant::now();
-        while let Err(why) = self.addresses().into_iter().try_for_each(keeps_all) {
+        while let Err(why) = self.living().into_iter().try_for_each(keeps_all) {
             if began.elapsed() > PATIENCE {
                 return Err(why);
             }
@@ -320,18 +358,36 @@ impl Set {
         let told = self.wait_until_whole()?;
         let whole = last.elapsed().as_secs_f64();
         let unknown = outcomes.iter().map(|o| o.unknown).sum();
-        Ok(Measured { seconds, lost, whole, unknown, told, hand: None })
+        Ok(Measured { seconds, lost, whole, unknown, told, hand: None, control: None })
     }
 
     /// The first member whose server says that it is a master.
     pub(crate) fn a_master(&self) -> Result<usize, String> {
+        let first = self.masters()?.first().copied();
+        first.ok_or_else(|| "no server says that it is a master".to_owned())
+    }
+
+    /// The members whose servers say so.
+    pub(crate) fn masters(&self) -> Result<Vec<usize>, String> {
+        let mut masters = Vec::new();
         for (n, at) in self.addresses().into_iter().enumerate() {
             let mut client = Client::connect(at, Duration::from_secs(5))?;
             if client.info("replication")?.get("role").is_some_and(|role| role == "master") {
-                return Ok(n);
+                masters.push(n);
             }
         }
-        Err("no server says that it is a master".to_owned())
+        Ok(masters)
+    }
+
+    /// Waits until all slots have been written: the seconds since the last start.
+    pub(crate) fn writable(
+        &mut self,
+        outcomes: &[Outcome],
+        patience: Duration,
+    ) -> Result<f64, String> {
+        let last = outcomes.iter().filter_map(|o| o.started).max().ok_or("nobody was started")?;
+        let ((_, until), _) = self.write_all_within(patience)?;
+        Ok(until.saturating_duration_since(last).as_secs_f64())
     }
 
     /// How many keys of `name` are gone.
@@ -340,10 +396,18 @@ impl Set {
         Ok(self.keys.missing(&owners, name, name)?.0)
     }
 
-    fn write_all(&mut self) -> Result<((Owners, Instant), String), String> {
+    /// Writes a key into every slot, whose name it gives.
+    pub(crate) fn write_all(&mut self) -> Result<((Owners, Instant), String), String> {
+        self.write_all_within(PATIENCE)
+    }
+
+    fn write_all_within(
+        &mut self,
+        patience: Duration,
+    ) -> Result<((Owners, Instant), String), String> {
         self.writes += 1;
         let name = format!("k{}", self.writes);
-        let found = self.keys.write_all(&self.addresses(), &name, &name, PATIENCE);
+        let found = self.keys.write_all(&self.living(), &name, &name, patience);
         match found {
             Ok(found) => Ok((found, name)),
             Err(why) => Err(self.with_the_dead(&why)),
@@ -382,6 +446,11 @@ impl Set {
                 .then(|| format!("; {} has ended: {}", member.pod, member.last_words()))
         });
         format!("{why}{}", dead.collect::<String>())
+    }
+
+    /// Where servers have been started.
+    fn living(&self) -> Vec<SocketAddr> {
+        self.members.iter().filter(|m| m.runs()).map(Member::address).collect()
     }
 
     fn addresses(&self) -> Vec<SocketAddr> {

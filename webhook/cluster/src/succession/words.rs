@@ -59,7 +59,8 @@ impl Own {
         let seconds = seconds.ok_or("TIME says no seconds")?;
         let uptime = number(info, "uptime_in_seconds")?;
         let replica = resp::field(info, "role") == Some("slave");
-        let master = nodes.myself().and_then(|me| me.master).filter(|_| replica);
+        // INFO calls every server a master until its first cron.
+        let master = nodes.myself().and_then(|me| me.master);
         let offset = if replica { "slave_repl_offset" } else { "master_repl_offset" };
         let linked = resp::field(info, "master_link_status") == Some("up");
         // -1 if never; on 5.0 and 6.0 the seconds since 1970. A sync under way has none.

@@ -3,6 +3,7 @@
 //! Guarantees: values of [`Knobs`] are valid; a key that this version does not know is an error,
 //! never ignored, so that a typing error can not pass for a setting.
 
+use cluster::protocol::HeirPolicy;
 use serde_json::Value;
 
 use crate::names;
@@ -28,6 +29,8 @@ pub struct Knobs {
     pub hand_over_timeout: Option<u32>,
     /// Whether its pods reach the servers' ports of their own cluster only.
     pub isolation: Option<bool>,
+    /// Which replicas are promoted by themselves when their master does not come back.
+    pub succession: Option<HeirPolicy>,
 }
 
 /// A setting can not be used.
@@ -143,6 +146,14 @@ impl Knobs {
                     _ => return Err(invalid("enabled or disabled")),
                 });
             }
+            names::SUCCESSION => {
+                self.succession = Some(match value {
+                    "always" => HeirPolicy::Always,
+                    "fresh" => HeirPolicy::Fresh,
+                    "never" => HeirPolicy::Never,
+                    _ => return Err(invalid("fresh, always or never")),
+                });
+            }
             _ => return Err(KnobError::Unknown { key: key.to_owned() }),
         }
         Ok(())
@@ -193,13 +204,18 @@ mod tests {
     fn labels_and_annotations_are_one_set_of_settings() {
         let knobs = Knobs::read(&json!({
             "labels": {"app": "x", "mooring.dev/cluster": "enabled", "mooring.dev/port": "7000"},
-            "annotations": {"mooring.dev/dir": "/data", "mooring.dev/ready-timeout": "2m"},
+            "annotations": {
+                "mooring.dev/dir": "/data",
+                "mooring.dev/ready-timeout": "2m",
+                "mooring.dev/succession": "never",
+            },
         }));
         let expected = Knobs {
             enabled: Some(true),
             port: Some(7000),
             dir: Some("/data".to_owned()),
             ready_timeout: Some(120),
+            succession: Some(HeirPolicy::Never),
             ..Knobs::default()
         };
         assert_eq!(knobs, Ok(expected));
@@ -216,6 +232,7 @@ mod tests {
     #[case("mooring.dev/port", "+1")]
     #[case("mooring.dev/ready-timeout", "2h")]
     #[case("mooring.dev/isolation", "yes")]
+    #[case("mooring.dev/succession", "sometimes")]
     #[case("mooring.dev/prot", "6379")]
     fn bad_values_name_the_key(#[case] key: &str, #[case] value: &str) {
         let error = Knobs::read(&json!({"annotations": {key: value}})).unwrap_err();

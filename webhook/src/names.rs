@@ -24,6 +24,8 @@ pub const READY_TIMEOUT: &str = "mooring.dev/ready-timeout";
 pub const HAND_OVER_TIMEOUT: &str = "mooring.dev/hand-over-timeout";
 /// Whether its pods reach the servers' ports of their own cluster only.
 pub const ISOLATION: &str = "mooring.dev/isolation";
+/// Which replicas are promoted by themselves after an outage.
+pub const SUCCESSION: &str = "mooring.dev/succession";
 /// When the registry last asked a StatefulSet's controller to try at once.
 pub const NUDGED: &str = "mooring.dev/nudged";
 /// The StatefulSet's name, on its pods.
@@ -36,7 +38,7 @@ pub const VERSION: &str = "mooring.dev/version";
 pub const STATUS: &str = "mooring.dev/status";
 
 /// What people may set on a StatefulSet. All but [`ISOLATION`] is mirrored to its pod template.
-pub const KNOBS: [&str; 9] = [
+pub const KNOBS: [&str; 10] = [
     CLUSTER,
     REPLICAS_PER_SHARD,
     CONTAINER,
@@ -46,6 +48,7 @@ pub const KNOBS: [&str; 9] = [
     READY_TIMEOUT,
     HAND_OVER_TIMEOUT,
     ISOLATION,
+    SUCCESSION,
 ];
 
 /// What Mooring itself writes.

@@ -4,7 +4,7 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use crate::accidents::{self, Accident, emptied, stale};
+use crate::accidents::{self, Accident, emptied, missing, stale};
 use crate::disk;
 use crate::foreign::{self, Foreign};
 use crate::member::{Member, Outcome};
@@ -44,6 +44,10 @@ pub(crate) enum Case {
     Emptied,
     /// A master comes back that has been replaced, under fire of writes.
     Stale,
+    /// All are killed, and one master does not come back with the others.
+    MissingMaster,
+    /// All are killed, and two of three masters do not come back with the others.
+    MissingTwo,
     /// An accident to one member while the others run.
     Accident(Accident),
     /// A set of a hundred members begins on empty disks.
@@ -51,7 +55,7 @@ pub(crate) enum Case {
 }
 
 /// All of them. Each begins with the set as the one before has left it.
-pub(crate) const CASES: [Case; 19] = [
+pub(crate) const CASES: [Case; 21] = [
     Case::Form,
     Case::OutageParallel,
     Case::OutageOrdered,
@@ -66,6 +70,8 @@ pub(crate) const CASES: [Case; 19] = [
     Case::Recreated,
     Case::Emptied,
     Case::Stale,
+    Case::MissingMaster,
+    Case::MissingTwo,
     Case::Accident(Accident::StrangerPlain),
     Case::Accident(Accident::StrangerNode),
     Case::Accident(Accident::RestartEmpty),
@@ -126,6 +132,8 @@ impl Case {
             Self::FormHundred => "form-100",
             Self::Emptied => "emptied",
             Self::Stale => "stale",
+            Self::MissingMaster => "missing-master",
+            Self::MissingTwo => "missing-two",
             Self::Damaged => "damaged",
             Self::Recreated => "recreated",
             Self::RecreatedOneEmpty => "recreated-one-empty",
@@ -193,7 +201,10 @@ impl Case {
             }
             Self::Accident(accident) => {
                 set.kill(|_| true)?;
-                accidents::run(set, accident)
+                let measured = accidents::run(set, accident)?;
+                // The cases after it find the set as it was.
+                nobody_refuses(&set.start_all()?)?;
+                Ok(measured)
             }
             Self::FormHundred => {
                 set.kill(|_| true)?;
@@ -210,6 +221,8 @@ impl Case {
             }
             Self::Emptied => emptied::run(set),
             Self::Stale => stale::run(set),
+            Self::MissingMaster => missing::one(set),
+            Self::MissingTwo => missing::two(set),
             Self::Damaged => damaged(set),
             Self::Recreated => {
                 let name = set.fill()?;

@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use cluster::nodes::NodesConf;
 use cluster::planner::DiskSeen;
@@ -39,7 +40,8 @@ pub(crate) fn look(config: &ServerConfig) -> Result<DiskSeen, String> {
     let data = has_data(config);
     let places = [&config.rdb_file, &config.aof_file, &config.aof_dir];
     let files = data || places.iter().any(|name| config.dir.join(name).exists());
-    Ok(DiskSeen { nodes_conf, data, files, mark })
+    let written_ago = written_ago(config);
+    Ok(DiskSeen { nodes_conf, data, files, mark, written_ago, stopped: None })
 }
 
 /// Carries [`cluster::planner::Action::Write`] out.
@@ -87,6 +89,20 @@ pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, String> {
 
 fn mark_path(config: &ServerConfig) -> PathBuf {
     config.nodes_conf.with_file_name(".mooring.json")
+}
+
+/// How many milliseconds ago a file with data was written last.
+fn written_ago(config: &ServerConfig) -> Option<u64> {
+    let parts = fs::read_dir(config.dir.join(&config.aof_dir)).into_iter().flatten().flatten();
+    let parts = parts
+        .map(|entry| entry.path())
+        .filter(|path| path.extension() != Some("manifest".as_ref()));
+    let files = [&config.rdb_file, &config.aof_file].map(|name| config.dir.join(name));
+    let written = parts.chain(files).filter_map(|path| {
+        fs::metadata(path).ok().filter(|meta| meta.is_file() && meta.len() > 0)?.modified().ok()
+    });
+    let ago = SystemTime::now().duration_since(written.max()?).unwrap_or_default();
+    u64::try_from(ago.as_millis()).ok()
 }
 
 /// Temporary file, fsync, rename.

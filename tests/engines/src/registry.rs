@@ -12,7 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use cluster::id::{NodeId, Ordinal};
 use cluster::moment;
 use cluster::plan::Plan;
-use cluster::protocol::{Member, Pod, Proposal, Register, Report, Succession, View};
+use cluster::protocol::{HeirPolicy, Member, Pod, Proposal, Register, Report, Succession, View};
 use cluster::record::{self, Change, Place, Standing};
 
 /// Where the set is.
@@ -96,11 +96,20 @@ impl Registry {
             uid,
             ips: vec![ip],
             injected: true,
+            scheduled: true,
             running: false,
             ready: false,
             deleting: false,
         };
         state.pods.insert(pod.to_owned(), made);
+    }
+
+    /// A pod is there, and no machine takes it.
+    pub(crate) fn pod_waits(&self, pod: &str) {
+        self.pod_made(pod, IpAddr::from([0, 0, 0, 0]));
+        if let Some(pod) = self.lock().pods.get_mut(pod) {
+            (pod.ips, pod.scheduled) = (Vec::new(), false);
+        }
     }
 
     /// Its server has been started.
@@ -165,6 +174,13 @@ impl Registry {
         self.view(&state, pod, before, past)
     }
 
+    /// `GET /v1/view`.
+    pub(crate) fn look(&self, pod: &str) -> Result<View, String> {
+        let state = self.lock();
+        let (before, past) = (state.members.get(pod).cloned(), state.past());
+        self.view(&state, pod, before, past)
+    }
+
     /// `POST /v1/report`.
     pub(crate) fn report(&self, pod: &str, report: &Report) {
         let mut state = self.lock();
@@ -207,6 +223,7 @@ impl Registry {
             earlier,
             claims: Some(self.claims()),
             successions: state.successions.clone(),
+            heirs: HeirPolicy::Fresh,
             forgotten: BTreeSet::new(),
             hook_token: String::new(),
             secret: None,

@@ -45,8 +45,11 @@ impl Line {
             }
             Ok(Measured { seconds, lost, whole, control: Some(control), .. }) => format!(
                 "{verdict} {version:<13} {case:<20} {seconds:>6.2} s {lost:>6} lost, whole after \
-                 {whole:>5.2} s, {} lost without Mooring",
-                control.lost().unwrap_or_default()
+                 {whole:>5.2} s, without Mooring {}",
+                match control.lost() {
+                    Some(lost) => format!("{lost} lost"),
+                    None => "never writable".to_owned(),
+                }
             ),
             Ok(Measured { seconds, lost, whole, unknown, told, hand, control: None }) => {
                 let late = if *seconds > BOUND_SECONDS { "  (late)" } else { "" };
@@ -120,11 +123,19 @@ impl Line {
         let measured = self.result.as_ref().ok();
         let (open, bound) = match control {
             Control::Open(why) => (Some(format!("not tried: {why}")), None),
-            Control::Loses(_) | Control::MayLose(_) => (None, Some(0)),
+            Control::Loses(_) | Control::MayLose(_) | Control::Hangs => (None, Some(0)),
         };
         let what = |text: &str| open.clone().unwrap_or_else(|| text.to_owned());
         let figure = |value: Option<Value>| value.filter(|_| open.is_none());
-        vec![
+        let hangs = json!({
+            "id": id("control.writable"),
+            "what": "whether all slots are writable again without Mooring's part",
+            "value": 0,
+            "unit": "",
+            "bound": 0,
+            "holds": true,
+        });
+        let mut rows = vec![
             json!({
                 "id": id("lost"),
                 "what": what("keys written before and not there after"),
@@ -149,7 +160,11 @@ impl Line {
                 "bound": null,
                 "holds": !matches!(control, Control::Loses(0)),
             }),
-        ]
+        ];
+        if let (Control::Hangs, Some(last)) = (control, rows.last_mut()) {
+            *last = hangs;
+        }
+        rows
     }
 }
 
@@ -159,7 +174,7 @@ impl Control {
     fn lost(self) -> Option<usize> {
         match self {
             Self::Loses(n) | Self::MayLose(n) => Some(n),
-            Self::Open(_) => None,
+            Self::Hangs | Self::Open(_) => None,
         }
     }
 }

@@ -38,7 +38,7 @@ pub(crate) struct Set {
     pub(crate) members: Vec<Member>,
     /// What it was made as.
     pub(crate) version: Version,
-    common: Common,
+    pub(crate) common: Common,
     keys: Arc<Keys>,
     writes: u32,
     files: usize,
@@ -73,6 +73,8 @@ pub(crate) enum Control {
     Loses(usize),
     /// So many; this version is known to save itself.
     MayLose(usize),
+    /// Nothing, but slots stay without an owner for as long as it is looked at.
+    Hangs,
     /// Nothing was done: Mooring has no answer on this version, and that is why.
     Open(&'static str),
 }
@@ -137,8 +139,28 @@ impl Set {
         &mut self,
         after: impl Fn(usize) -> Duration,
     ) -> Result<Vec<Outcome>, String> {
+        self.start_those(|_| true, after)
+    }
+
+    /// All but some, of which again some have a pod that no machine takes.
+    pub(crate) fn start_but(
+        &mut self,
+        missing: &[usize],
+        pending: &[usize],
+    ) -> Result<Vec<Outcome>, String> {
+        for (_, member) in self.members.iter().enumerate().filter(|(n, _)| pending.contains(n)) {
+            self.common.registry.pod_waits(&member.pod);
+        }
+        self.start_those(|n| !missing.contains(&n), |_| Duration::ZERO)
+    }
+
+    fn start_those(
+        &mut self,
+        which: impl Fn(usize) -> bool,
+        after: impl Fn(usize) -> Duration,
+    ) -> Result<Vec<Outcome>, String> {
         self.common.registry.set_order(Order::Parallel);
-        for member in &self.members {
+        for (_, member) in self.members.iter().enumerate().filter(|(n, _)| which(*n)) {
             self.common.registry.pod_made(&member.pod, member.address().ip());
         }
         let common = &self.common;
@@ -147,6 +169,7 @@ impl Set {
                 .members
                 .iter_mut()
                 .enumerate()
+                .filter(|(n, _)| which(*n))
                 .map(|(n, member)| {
                     let pause = after(n);
                     scope.spawn(move || {
@@ -422,13 +445,20 @@ impl Set {
 
     /// The first member whose server says that it is a master.
     pub(crate) fn a_master(&self) -> Result<usize, String> {
+        let first = self.masters()?.first().copied();
+        first.ok_or_else(|| "no server says that it is a master".to_owned())
+    }
+
+    /// The members whose servers say so.
+    pub(crate) fn masters(&self) -> Result<Vec<usize>, String> {
+        let mut masters = Vec::new();
         for (n, member) in self.members.iter().enumerate().filter(|(_, m)| m.is_there()) {
             let mut client = Client::connect(member.address(), Duration::from_secs(5))?;
             if client.info("replication")?.get("role").is_some_and(|role| role == "master") {
-                return Ok(n);
+                masters.push(n);
             }
         }
-        Err("no server says that it is a master".to_owned())
+        Ok(masters)
     }
 
     /// A member's server, killed and started again as its files are, without a step; when.
@@ -460,7 +490,8 @@ impl Set {
         Ok(self.keys.missing(&owners, name, name)?.0)
     }
 
-    fn write_all(&mut self) -> Result<((Owners, Instant), String), String> {
+    /// Writes a key into every slot: its owners, and the name of the keys.
+    pub(crate) fn write_all(&mut self) -> Result<((Owners, Instant), String), String> {
         self.writes += 1;
         let name = format!("k{}", self.writes);
         let found = self.keys.write_all(&self.addresses(), &name, &name, PATIENCE);

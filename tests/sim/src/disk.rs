@@ -73,6 +73,7 @@ impl Disk {
             data: !self.data.is_empty(),
             files: self.files,
             mark: self.mark.clone(),
+            ..DiskSeen::default()
         }
     }
 }

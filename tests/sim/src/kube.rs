@@ -185,6 +185,7 @@ impl Pod {
             uid: uid(self.uid),
             ips: self.addr.iter().map(|a| a.ip()).collect(),
             injected: true,
+            scheduled: !matches!(self.phase, Phase::Pending),
             running: self.running,
             ready: self.ready,
             deleting: self.deleting,

@@ -189,7 +189,7 @@ impl World {
                 self.fact(id, 1, Fact::Disk(seen));
             }
             Action::Register(body) => {
-                self.ask(caller, set, ordinal, uid, Request::Register(Box::new(body)));
+                self.ask(caller, set, ordinal, uid, Request::Register(body));
             }
             Action::Propose(proposal) => {
                 self.ask(caller, set, ordinal, uid, Request::Propose(proposal));

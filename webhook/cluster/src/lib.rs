@@ -19,3 +19,4 @@ pub mod resp;
 pub mod secret;
 pub mod server;
 pub mod slot;
+pub mod succession;

@@ -196,6 +196,7 @@ mod tests {
             uid: "u".to_owned(),
             ips: Vec::new(),
             injected: true,
+            scheduled: true,
             running,
             ready: running,
             deleting: false,

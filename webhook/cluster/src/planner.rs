@@ -22,7 +22,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::id::NodeId;
 use crate::net::Address;
 use crate::nodes::{NodesConf, Remains, Trust};
-use crate::protocol::{Mark, Report, View};
+use crate::protocol::{Mark, Report, Stopped, View};
 use crate::record::{self, Place};
 use crate::server::{Persistence, ServerConfig};
 use decide::{Decision, Sound};
@@ -91,6 +91,8 @@ struct DiskRead {
     data: bool,
     files: bool,
     mark: Option<Mark>,
+    written_ago: Option<u64>,
+    stopped: Option<Stopped>,
 }
 
 #[derive(Debug)]
@@ -154,15 +156,22 @@ impl Planner {
     pub fn observe(&mut self, now: Millis, fact: Fact) {
         match fact {
             Fact::Disk(seen) => {
-                let DiskSeen { nodes_conf, data, files, mark } = seen;
+                let DiskSeen { nodes_conf, data, files, mark, written_ago, stopped } = seen;
                 let conf = match &nodes_conf {
                     Some(bytes) => NodesConf::parse(bytes).map(Some).map_err(|e| e.to_string()),
                     None => Ok(None),
                 };
                 let whole = matches!(&conf, Ok(Some(c)) if c.trust() == Trust::Whole);
                 let remains = nodes_conf.filter(|_| !whole).map(|bytes| Remains::of(&bytes));
-                self.disk =
-                    DiskState::Read(Box::new(DiskRead { conf, remains, data, files, mark }));
+                self.disk = DiskState::Read(Box::new(DiskRead {
+                    conf,
+                    remains,
+                    data,
+                    files,
+                    mark,
+                    written_ago,
+                    stopped,
+                }));
                 self.disk_seen(now);
             }
             Fact::Doubt(doubt) => self.doubts.add(doubt),

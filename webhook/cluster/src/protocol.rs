@@ -64,6 +64,30 @@ pub struct Disk {
     /// The birth mark beside nodes.conf, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mark: Option<Mark>,
+    /// How many milliseconds before this registration its data files were written last. Of one
+    /// machine's clock: the registry's clock says when that was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written_ago: Option<u64>,
+    /// What the server wrote down when it was asked to stop; `None` where it was not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<Stopped>,
+    /// Whom its nodes.conf says to have failed before this one stopped.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub failed: BTreeSet<NodeId>,
+}
+
+/// What a server was when it was asked to stop, in milliseconds before the registration.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stopped {
+    /// How long ago that was.
+    pub ago: u64,
+    /// Its replication offset.
+    pub offset: u64,
+    /// A replica: how long ago its link to its master was up. `None` if it never was, and for
+    /// a master.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub linked_ago: Option<u64>,
 }
 
 /// Which cluster a disk belongs to. Left beside nodes.conf by every start; a disk that carries
@@ -175,6 +199,10 @@ pub struct Pod {
     pub ips: Vec<IpAddr>,
     /// Whether it carries the step.
     pub injected: bool,
+    /// Whether it has a machine to run on. Where that is not known it may have: then it is
+    /// waited for.
+    #[serde(default = "yes")]
+    pub scheduled: bool,
     /// Whether its redis container runs (started; not necessarily ready).
     pub running: bool,
     /// Whether it is ready.
@@ -224,6 +252,9 @@ pub struct View {
     /// Who inherited whose slots, by the former owner's node id.
     #[serde(default)]
     pub successions: BTreeMap<NodeId, Succession>,
+    /// Which replicas are promoted by themselves when their master does not come back.
+    #[serde(default)]
+    pub heirs: HeirPolicy,
     /// Ids that were forgotten on purpose and must not come back from an old file.
     #[serde(default)]
     pub forgotten: BTreeSet<NodeId>,
@@ -254,12 +285,28 @@ pub struct Succession {
     pub reason: String,
 }
 
+/// Which replicas are promoted by themselves when their master does not come back after an outage
+/// (`mooring.dev/succession`). An empty one never is.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum HeirPolicy {
+    /// Any that has data, however old.
+    Always,
+    /// Those whose data are known to be as new as the outage.
+    #[default]
+    Fresh,
+    /// None; also what a later version may say that this one does not know.
+    #[serde(other)]
+    Never,
+}
+
 /// A change of the record by compare-and-set. The registry judges it by what it knows
 /// ([`crate::record::judge`]) and answers with the view afterwards, or refuses.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", tag = "propose")]
 pub enum Proposal {
-    /// `heir` becomes the owner of `from`'s slots.
+    /// `heir` becomes the owner of `from`'s slots. Said again by the heir itself once it owns
+    /// them, it puts the epoch right that the engine has chosen.
     #[serde(rename_all = "camelCase")]
     Succeed {
         /// The former owner.
@@ -316,6 +363,11 @@ pub struct Problem {
     /// Whether asking again may help: false where only a change by a person does.
     #[serde(default)]
     pub retry: bool,
+}
+
+/// What a pod is taken for where its webhook does not say whether it is scheduled.
+fn yes() -> bool {
+    true
 }
 
 // === impl Report ===

@@ -117,6 +117,7 @@ pub fn entry(
         && !is_renamed(mark, identity.node_id, plan)
     {
         rename(identity, &plan.salt);
+        disk.failed = disk.failed.iter().map(|id| renamed(*id, &plan.salt)).collect();
     }
     if let Some(identity) = &disk.identity {
         return Entry { node_id: Some(identity.node_id), disk, was: None };
@@ -241,11 +242,29 @@ impl Standing<'_> {
 
     fn succeed(&self, from: NodeId, succession: &Succession) -> Result<Change, String> {
         let Succession { heir, slots, epoch, .. } = succession;
+        let known = |id: NodeId| {
+            self.members.iter().find_map(|(name, member)| {
+                let identity = known_identity(self.plan, self.set, name, member)?;
+                (identity.node_id == id).then_some((name.as_str(), member, identity))
+            })
+        };
         if let Some(earlier) = self.successions.get(&from)
-            && (earlier.epoch >= *epoch || earlier.slots == *slots)
+            && !self.is_over(from, earlier)
             && self.successions.get(&earlier.heir).is_none()
         {
-            return Ok(Change::Nothing);
+            // The heir owns them, at the epoch that its engine has chosen.
+            let above = known(from).is_none_or(|(_, _, identity)| identity.config_epoch < *epoch);
+            let by_itself = known(*heir).is_some_and(|(name, ..)| name == self.pod);
+            if (earlier.heir, &earlier.slots) == (*heir, slots)
+                && earlier.epoch != *epoch
+                && by_itself
+                && above
+            {
+                return Ok(Change::Succession(from, succession.clone()));
+            }
+            if earlier.epoch >= *epoch || earlier.slots == *slots {
+                return Ok(Change::Nothing);
+            }
         }
         if from == *heir {
             return Err("a member can not inherit from itself".to_owned());
@@ -253,12 +272,6 @@ impl Standing<'_> {
         if slots.is_empty() {
             return Err(format!("{from} has no slots to inherit"));
         }
-        let known = |id: NodeId| {
-            self.members.iter().find_map(|(name, member)| {
-                let identity = known_identity(self.plan, self.set, name, member)?;
-                (identity.node_id == id).then_some((name.as_str(), member, identity))
-            })
-        };
         let Some((heir_pod, heir_member, heir_identity)) = known(*heir) else {
             return Err(format!("{heir} is not a member that has registered"));
         };
@@ -272,15 +285,34 @@ impl Standing<'_> {
         }
         if let Some((name, member, _)) = known(from)
             && name != self.pod
-            && self.pods.get(name).is_some_and(|p| p.uid == member.pod_uid && !p.deleting)
+            && let Some(pod) = self.pods.get(name)
         {
-            return Err(format!("{name} is there itself"));
+            if pod.uid == member.pod_uid && !pod.deleting {
+                return Err(format!("{name} is there itself"));
+            }
+            if pod.running {
+                return Err(format!("{name} runs, or nobody has seen it end"));
+            }
         }
         let highest = self.highest_epoch();
         if *epoch <= highest {
             return Err(format!("epoch {epoch} is not above {highest}, which is known"));
         }
         Ok(Change::Succession(from, succession.clone()))
+    }
+
+    /// Whether the former owner has its slots again since, by anybody's disk.
+    fn is_over(&self, from: NodeId, succession: &Succession) -> bool {
+        self.members.iter().any(|(name, member)| {
+            let identity = known_identity(self.plan, self.set, name, member);
+            identity.is_some_and(|identity| {
+                let owns = identity.role == Role::Master
+                    && identity.node_id == from
+                    && !identity.slots.is_empty();
+                let follows = identity.role == Role::Replica { of: from };
+                (owns || follows) && identity.config_epoch > succession.epoch
+            })
+        })
     }
 
     /// The highest epoch that the record knows.

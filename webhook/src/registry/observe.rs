@@ -53,6 +53,7 @@ pub(super) fn seen(pod: &Pod, set: &str) -> Option<(String, PodSeen)> {
         uid: pod.metadata.uid.clone().unwrap_or_default(),
         ips: ips.iter().filter_map(|ip| ip.ip.parse().ok()).collect(),
         injected,
+        scheduled: spec.node_name.is_some(),
         running,
         ready: conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True"),
         deleting: pod.metadata.deletion_timestamp.is_some(),
@@ -94,6 +95,10 @@ mod tests {
         let (name, seen_pod) = seen(&pod("c-0", "c", "Running"), "c").unwrap();
         assert_eq!((name.as_str(), seen_pod.ips.len()), ("c-0", 2));
         assert!(seen_pod.injected && !seen_pod.running && !seen_pod.ready && !seen_pod.deleting);
+        assert!(!seen_pod.scheduled, "no machine takes it");
+        let mut taken = pod("c-0", "c", "Pending");
+        taken.spec.as_mut().unwrap().node_name = Some("n".to_owned());
+        assert!(seen(&taken, "c").unwrap().1.scheduled);
         assert_eq!(seen(&pod("c-0", "other", "Running"), "c"), None);
         assert_eq!(seen(&pod("c-0-debug", "c", "Running"), "c"), None);
         assert_eq!(seen(&pod("c-0", "c", "Failed"), "c"), None);

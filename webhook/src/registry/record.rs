@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cluster::id::NodeId;
 use cluster::net::Ports;
 use cluster::plan::Plan;
-use cluster::protocol::{Disk, Identity, Mark, Member, Role, Succession};
+use cluster::protocol::{Disk, Identity, Mark, Member, Role, Stopped, Succession};
 use kube::CustomResource;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -121,6 +121,9 @@ impl Entry<'_> {
                 "data": self.disk.data,
                 "keeps": self.disk.keeps,
                 "mark": self.disk.mark.as_ref().map(mark),
+                "writtenAgo": self.disk.written_ago,
+                "stopped": self.disk.stopped.as_ref().map(stopped),
+                "failed": self.disk.failed,
             },
             "was": self.was.map(identity),
         })
@@ -130,6 +133,11 @@ impl Entry<'_> {
 fn mark(mark: &Mark) -> Value {
     let Mark { namespace, name, salt, node_id } = mark;
     json!({"namespace": namespace, "name": name, "salt": salt, "nodeId": node_id})
+}
+
+fn stopped(stopped: &Stopped) -> Value {
+    let Stopped { ago, offset, linked_ago } = stopped;
+    json!({"ago": ago, "offset": offset, "linkedAgo": linked_ago})
 }
 
 fn identity(identity: &Identity) -> Value {
@@ -181,6 +189,9 @@ mod tests {
                 salt: "s".to_owned(),
                 node_id: id('a'),
             }),
+            written_ago: Some(5),
+            stopped: Some(Stopped { ago: 6, offset: 7, linked_ago: Some(8) }),
+            failed: [id('c')].into(),
         };
         let first = Entry {
             node_id: Some(id('a')),
@@ -209,6 +220,9 @@ mod tests {
         let mut master = full.clone();
         if let Some(identity) = &mut master.identity {
             identity.role = Role::Master;
+        }
+        if let Some(stopped) = &mut master.stopped {
+            stopped.linked_ago = None;
         }
         let third = Entry { disk: &master, ..first };
         let member: Member = serde_json::from_value(merged(stored, &third.merge())).unwrap();

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cluster::id::Ordinal;
 use cluster::past::{Claim, Facts, Made, is_unrecorded, past};
-use cluster::protocol::{Member, Pod as PodSeen, Register, Report, View};
+use cluster::protocol::{HeirPolicy, Member, Pod as PodSeen, Register, Report, View};
 use cluster::record::{self, Place};
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
@@ -25,6 +25,7 @@ use super::record::{ClusterRecord, Entry};
 use super::store::{Wanted, is_not_found, selector};
 use super::{Fault, Registry, events};
 use crate::admission;
+use crate::knobs::Knobs;
 use crate::names;
 
 /// What is known of a set when one of its pods asks.
@@ -321,6 +322,7 @@ impl Registry {
             earlier,
             claims,
             successions: status.map(|s| s.successions.clone()).unwrap_or_default(),
+            heirs: heirs(set),
             forgotten: status.map(|s| s.forgotten.clone()).unwrap_or_default(),
             hook_token: self.hooks.borrow().token(who),
             secret: self.hooks.borrow().replication_secret(
@@ -408,6 +410,12 @@ fn wanted(set: &StatefulSet) -> Result<Wanted, Fault> {
     })?;
     let shape = shape.map_err(|error| Fault::Refused(error.to_string()))?;
     Ok(Wanted { shape, created: false })
+}
+
+/// What the set says of successions. Settings that can not be read promote nobody.
+fn heirs(set: &StatefulSet) -> HeirPolicy {
+    let metadata = serde_json::to_value(&set.metadata).unwrap_or_default();
+    Knobs::read(&metadata).map_or(HeirPolicy::Never, |knobs| knobs.succession.unwrap_or_default())
 }
 
 pub(super) fn replicas(set: &StatefulSet) -> u32 {

@@ -17,6 +17,7 @@ use cluster::server::{Files, ServerConfig};
 
 use replace::{Outlives, Owner, Real, replace};
 
+pub(crate) mod age;
 mod glob;
 mod replace;
 
@@ -33,7 +34,10 @@ pub(crate) fn look(config: &ServerConfig) -> Result<DiskSeen, String> {
     // The server makes an empty file when it takes the lock: that is no identity.
     let nodes_conf = nodes_conf.filter(|bytes| !bytes.is_empty());
     let (data, files) = look_for_data(config);
-    Ok(DiskSeen { nodes_conf, data, files, mark: read_mark(config).unwrap_or_default() })
+    let written_ago = age::written_ago(config);
+    let stopped = age::stopped(config, written_ago);
+    let mark = read_mark(config).unwrap_or_default();
+    Ok(DiskSeen { nodes_conf, data, files, mark, written_ago, stopped })
 }
 
 /// What can not be relied on of what lies there.

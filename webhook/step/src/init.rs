@@ -112,7 +112,7 @@ impl Shell {
                         nodes_conf: Some(Vec::new()),
                         data: true,
                         files: true,
-                        mark: None,
+                        ..cluster::planner::DiskSeen::default()
                     }
                 });
                 for doubt in disk::doubts(&config) {

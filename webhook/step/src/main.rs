@@ -20,6 +20,7 @@ mod redis;
 mod registry;
 mod secret;
 mod settings;
+mod succeed;
 
 const USAGE: &str = "\
 usage: step init

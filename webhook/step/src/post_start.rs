@@ -3,7 +3,8 @@
 //!
 //! Guarantees: it ends in time, whatever happens, and never fails on its own account, since
 //! a failing hook kills the container. It holds nothing up while another member is missing: then
-//! there is no rolling restart to hold up, and waiting could be for ever.
+//! there is no rolling restart to hold up, and waiting could be for ever. A replica with data whose
+//! master has no pod that runs is the exception: it may have to take over ([`crate::succeed`]).
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -14,12 +15,14 @@ use cluster::nodes::NodesConf;
 use cluster::protocol::{Report, ServerSeen, View};
 use cluster::server::ServerConfig;
 
+use crate::disk::age;
 use crate::hook::{self, Arguments};
 use crate::join;
 use crate::redis::{Client, field};
 use crate::registry::Registry;
 use crate::secret;
 use crate::settings::{self, Settings};
+use crate::succeed;
 
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -57,6 +60,7 @@ fn gate() -> Result<(), String> {
         }
     };
     settle(&mut server);
+    age::forget(&config);
     let pod = std::env::var("POD_NAME").unwrap_or_default();
     compare(&mut server, &config, &registry, looked.as_ref().or(settings.report.as_ref()));
     if join::is_guest(&mut server)? {
@@ -72,6 +76,7 @@ fn gate() -> Result<(), String> {
         registry.report(&report).map_err(|e| e.to_string())?;
         settle(&mut server);
     }
+    succeed::run(&mut server, &config, &registry, deadline);
     let mut nudged = None;
     loop {
         let health = Health::of(&mut server)?;

@@ -13,6 +13,7 @@ use cluster::nodes::NodesConf;
 use cluster::protocol::View;
 use cluster::server::ServerConfig;
 
+use crate::disk::age::{self, Note};
 use crate::hook::{self, Arguments};
 use crate::redis::{Client, field};
 use crate::registry::Registry;
@@ -27,7 +28,35 @@ pub(crate) fn run(user: &Arguments) -> Result<(), String> {
         Ok(what) => println!("mooring: pre-stop: {what}"),
         Err(why) => eprintln!("mooring: pre-stop: {why}"),
     }
+    if let Err(why) = write_down() {
+        eprintln!("mooring: pre-stop: what this server holds was not written down: {why}");
+    }
     user.run()
+}
+
+/// How far this server's data go, for whoever has to know after an outage who has the newest.
+fn write_down() -> Result<(), String> {
+    let config = Settings::from_tools()?.container.server_config()?;
+    let mut server = hook::local(&config, Duration::from_secs(1))?;
+    let info = server.text(&["INFO", "server"])? + &server.text(&["INFO", "replication"])?;
+    let note = note(&info, age::now()).ok_or("INFO does not say its offset")?;
+    age::leave(&config, &note).map_err(|e| e.to_string())
+}
+
+/// What INFO says, at this moment in milliseconds since 1970.
+fn note(info: &str, at: u64) -> Option<Note> {
+    let number = |name: &str| field(info, name)?.parse::<u64>().ok();
+    if field(info, "role") != Some("slave") {
+        return Some(Note { at, offset: number("master_repl_offset")?, linked_at: None });
+    }
+    let linked_at = match field(info, "master_link_status") {
+        Some("up") => Some(at),
+        // -1 if it never was; on 5.0 and 6.0 the seconds since 1970.
+        _ => number("master_link_down_since_seconds")
+            .filter(|down| number("uptime_in_seconds").is_some_and(|up| *down <= up))
+            .map(|down| at.saturating_sub(down.saturating_mul(1000))),
+    };
+    Some(Note { at, offset: number("slave_repl_offset")?, linked_at })
 }
 
 fn hand_over() -> Result<String, String> {
@@ -134,5 +163,28 @@ mod tests {
             slave_expires_tracked_keys:0\r\n";
         let at = "10.0.0.4:6379".parse().unwrap();
         assert_eq!(Heir::all(info), [Heir { at, offset: 42 }]);
+    }
+
+    #[test]
+    fn a_replica_writes_down_how_long_it_has_followed_its_master() {
+        let at = 1_790_000_000_000;
+        let of = |link: &str| {
+            let info = format!(
+                "uptime_in_seconds:60\r\nrole:slave\r\n{link}\r\nslave_repl_offset:7\r\n\
+                 master_repl_offset:9\r\n"
+            );
+            note(&info, at).unwrap()
+        };
+        let down = |since: &str| {
+            of(&format!("master_link_status:down\r\nmaster_link_down_since_seconds:{since}"))
+        };
+        let linked = |linked_at| Note { at, offset: 7, linked_at };
+        assert_eq!(of("master_link_status:up"), linked(Some(at)));
+        assert_eq!(down("5"), linked(Some(at - 5_000)));
+        assert_eq!(down("-1"), linked(None));
+        assert_eq!(down("1790000000"), linked(None), "as 5.0 and 6.0 say never");
+        let master = note("role:master\r\nmaster_repl_offset:9\r\n", at).unwrap();
+        assert_eq!(master, Note { at, offset: 9, linked_at: None });
+        assert_eq!(note("", at), None);
     }
 }

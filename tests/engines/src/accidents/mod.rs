@@ -18,7 +18,9 @@ use crate::member::Door;
 use crate::set::{Control, Measured, SHARDS, Set};
 
 pub(crate) mod emptied;
+mod hook;
 mod hooks;
+pub(crate) mod missing;
 mod passwords;
 pub(crate) mod stale;
 

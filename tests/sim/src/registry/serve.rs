@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use cluster::id::Ordinal;
 use cluster::moment;
-use cluster::protocol::{Member, Proposal, Register, Report, View};
+use cluster::protocol::{HeirPolicy, Member, Proposal, Register, Report, View};
 use cluster::record::{self, Change, Place, Standing};
 
 use super::{Answer, Found, Op, Phase, Record, Request};
@@ -216,6 +216,7 @@ impl World {
             earlier,
             claims,
             successions: record.successions.clone(),
+            heirs: HeirPolicy::Fresh,
             forgotten: record.forgotten.clone(),
             hook_token: "token".to_owned(),
             secret: None,

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::id::NodeId;
 use crate::nodes::{NodesConf, Target};
-use crate::protocol::{Mark, Proposal, Register, Report, View};
+use crate::protocol::{Mark, Proposal, Register, Report, Stopped, View};
 use crate::resp::{self, Reply};
 use crate::server::ServerConfig;
 
@@ -103,6 +103,10 @@ pub struct DiskSeen {
     pub files: bool,
     /// The birth mark beside nodes.conf.
     pub mark: Option<Mark>,
+    /// How many milliseconds ago the data files were written last.
+    pub written_ago: Option<u64>,
+    /// What the server left when it was asked to stop.
+    pub stopped: Option<Stopped>,
 }
 
 /// Something about a disk that can not be relied on.
@@ -208,7 +212,7 @@ pub enum Action {
     /// End without starting the server; the text says what is wrong and what to do.
     Refuse(String),
     /// Tell the registry who this is and ask who the others are.
-    Register(Register),
+    Register(Box<Register>),
     /// Tell the registry what was decided.
     Report(Report),
     /// Look the headless Service's addresses up.

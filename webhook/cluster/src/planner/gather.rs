@@ -36,7 +36,13 @@ impl Planner {
             return;
         }
         self.registry = Registry::Asked { attempts: attempts + 1 };
-        poll.actions.push(Action::Register(Register {
+        let read = match &self.disk {
+            DiskState::Read(disk) => Some(&**disk),
+            _ => None,
+        };
+        let failed = conf.into_iter().flat_map(NodesConf::nodes);
+        let failed = failed.filter(|node| node.flags.contains(&Flag::Failing));
+        poll.actions.push(Action::Register(Box::new(Register {
             step: self.setup.step.clone(),
             ips: self.setup.ips.clone(),
             ports: config.ports(),
@@ -44,13 +50,13 @@ impl Planner {
                 identity: conf.and_then(NodesConf::identity),
                 data,
                 keeps: config.persistence() != Persistence::Nothing,
-                mark: match &self.disk {
-                    DiskState::Read(disk) => disk.mark.clone(),
-                    _ => None,
-                },
+                mark: read.and_then(|disk| disk.mark.clone()),
+                written_ago: read.and_then(|disk| disk.written_ago),
+                stopped: read.and_then(|disk| disk.stopped.clone()),
+                failed: failed.map(|node| node.id).collect(),
             },
             node_id: self.declared,
-        }));
+        })));
     }
 
     pub(super) fn registry_failed(&mut self, now: Millis, why: String, retry: bool) {

@@ -6,7 +6,7 @@ use crate::net::Ports;
 use crate::nodes::Format;
 use crate::nodes::Target;
 use crate::plan::Plan;
-use crate::protocol::{Disk, Member, Pod, Proposal};
+use crate::protocol::{Disk, HeirPolicy, Member, Pod, Proposal};
 
 mod doubt;
 mod reach;
@@ -72,6 +72,7 @@ fn pod(ordinal: u32, n: u8) -> Pod {
         uid: format!("uid-{ordinal}"),
         ips: vec![ip(n)],
         injected: true,
+        scheduled: true,
         running: true,
         ready: true,
         deleting: false,
@@ -96,6 +97,7 @@ fn view(members: &[u32]) -> View {
         earlier: BTreeMap::new(),
         claims: None,
         successions: BTreeMap::new(),
+        heirs: HeirPolicy::Fresh,
         forgotten: BTreeSet::new(),
         predecessor_ended: true,
         hook_token: String::new(),
@@ -147,7 +149,12 @@ fn answers(disk: DiskSeen, view: View) -> impl FnMut(&Action) -> Option<Fact> {
 }
 
 fn disk(text: &str) -> DiskSeen {
-    DiskSeen { nodes_conf: Some(text.as_bytes().to_vec()), data: true, files: true, mark: None }
+    DiskSeen {
+        nodes_conf: Some(text.as_bytes().to_vec()),
+        data: true,
+        files: true,
+        ..DiskSeen::default()
+    }
 }
 
 fn written(actions: &[Action]) -> NodesConf {
@@ -227,7 +234,7 @@ fn an_empty_disk_of_a_set_with_a_past_begins_nothing() {
 
 #[test]
 fn data_without_identity_are_refused() {
-    let seen = DiskSeen { nodes_conf: None, data: true, files: true, mark: None };
+    let seen = DiskSeen { nodes_conf: None, data: true, files: true, ..DiskSeen::default() };
     let (actions, _) = drive(cluster(), answers(seen, view(&[])));
     assert!(refusal(&actions).contains("no nodes.conf"));
 }

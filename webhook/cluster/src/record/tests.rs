@@ -39,6 +39,7 @@ fn pod(uid: &str) -> Pod {
         uid: uid.to_owned(),
         ips: Vec::new(),
         injected: true,
+        scheduled: true,
         running: false,
         ready: false,
         deleting: false,
@@ -52,7 +53,7 @@ fn identity(ordinal: u32) -> Identity {
 }
 
 fn of(ordinal: u32) -> Disk {
-    Disk { identity: Some(identity(ordinal)), data: true, keeps: true, mark: None }
+    Disk { identity: Some(identity(ordinal)), data: true, keeps: true, ..Disk::default() }
 }
 
 #[test]
@@ -235,4 +236,76 @@ fn an_heir_is_a_replica_with_data_and_the_first_one_named() {
     world.successions.clear();
     world.members.insert("c-3".to_owned(), member(empty));
     assert!(world.judge(&propose(0, 3, 4)).unwrap_err().contains("the disk of c-3 is empty"));
+}
+
+#[test]
+fn an_heir_says_which_epoch_its_engine_has_chosen() {
+    let succession = |epoch: u64| Succession {
+        heir: identity(3).node_id,
+        slots: vec![SlotRange::new(0, 5461).unwrap()],
+        epoch,
+        reason: String::new(),
+    };
+    let from = identity(0).node_id;
+    let propose = |epoch: u64| Proposal::Succeed { from, succession: succession(epoch) };
+    let mut world = World::of(of);
+    world.successions.insert(from, succession(9));
+    assert_eq!(world.judge(&propose(5)), Ok(Change::Nothing), "only the heir knows");
+    let by_heir = |world: &World, epoch| {
+        let plan = plan();
+        let standing = Standing {
+            set: "c",
+            replicas: 6,
+            pod: "c-3",
+            plan: &plan,
+            members: &world.members,
+            pods: &world.pods,
+            claims: None,
+            successions: &world.successions,
+        };
+        judge(&propose(epoch), &standing)
+    };
+    assert_eq!(by_heir(&world, 5), Ok(Change::Succession(from, succession(5))));
+    assert_eq!(by_heir(&world, 12), Ok(Change::Succession(from, succession(12))));
+    assert_eq!(by_heir(&world, 1), Ok(Change::Nothing), "the former owner has it");
+}
+
+#[test]
+fn a_master_that_has_its_slots_again_can_be_inherited_from_again() {
+    let from = identity(0).node_id;
+    let succession = |heir: u32, epoch: u64| Succession {
+        heir: identity(heir).node_id,
+        slots: vec![SlotRange::new(0, 5461).unwrap()],
+        epoch,
+        reason: String::new(),
+    };
+    let propose =
+        |heir: u32, epoch: u64| Proposal::Succeed { from, succession: succession(heir, epoch) };
+    let mut world = World::of(of);
+    world.successions.insert(from, succession(3, 4));
+    assert_eq!(world.judge(&propose(3, 9)), Ok(Change::Nothing));
+    // It was elected again at epoch 7, and its replica's disk says so.
+    let mut replica = of(3);
+    replica.identity = Some(Identity { config_epoch: 7, current_epoch: 7, ..identity(3) });
+    world.members.insert("c-3".to_owned(), member(replica));
+    assert_eq!(world.judge(&propose(3, 9)), Ok(Change::Succession(from, succession(3, 9))));
+}
+
+#[test]
+fn nobody_inherits_from_a_master_that_runs() {
+    let propose = Proposal::Succeed {
+        from: identity(1).node_id,
+        succession: Succession {
+            heir: identity(4).node_id,
+            slots: vec![SlotRange::new(5462, 10922).unwrap()],
+            epoch: 4,
+            reason: String::new(),
+        },
+    };
+    let mut world = World::of(of);
+    let another = Pod { running: true, deleting: true, ..pod("another") };
+    world.pods.insert("c-1".to_owned(), another);
+    assert!(world.judge(&propose).unwrap_err().contains("c-1 runs"));
+    world.pods.get_mut("c-1").unwrap().running = false;
+    assert!(world.judge(&propose).is_ok());
 }

@@ -30,7 +30,7 @@ impl Folder {
         path
     }
 
-    fn config(&self) -> ServerConfig {
+    pub(crate) fn config(&self) -> ServerConfig {
         let words = ["--cluster-enabled", "yes"].map(str::to_owned);
         ServerConfig::read(&words, &self.0, &RealFiles).unwrap()
     }

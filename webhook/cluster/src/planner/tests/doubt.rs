@@ -18,7 +18,13 @@ fn identity(ordinal: u32) -> Identity {
 
 /// What the record said of this pod before: an id, and whose mark was beside it.
 fn before(ordinal: u32, mark: Option<Mark>) -> Member {
-    let disk = Disk { identity: Some(identity(ordinal)), data: true, keeps: true, mark };
+    let disk = Disk {
+        identity: Some(identity(ordinal)),
+        data: true,
+        keeps: true,
+        mark,
+        ..Disk::default()
+    };
     Member { disk, pod_uid: "uid-of-the-pod-before".to_owned(), ..member(0, 99) }
 }
 

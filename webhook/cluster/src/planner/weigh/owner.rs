@@ -25,9 +25,33 @@ impl Weak<'_> {
         if !me.is_master() || !me.slots.is_empty() || matches!(self.conf, Ok(Some(_))) {
             return None;
         }
+        let slots = self.once_owned(me.id)?;
+        let owner = file.nodes().find(|n| n.id != me.id && covers(&n.slots, &slots))?;
+        Some((owner.id, owner.config_epoch))
+    }
+
+    /// The slots of the shard that this member was the master of, by the record. It registers
+    /// before its server runs: one that was made master after that is there as a replica.
+    fn once_owned(&self, me: NodeId) -> Option<Vec<SlotRange>> {
+        let view = self.view?;
+        if let Some(succession) = view.successions.get(&me) {
+            return Some(succession.slots.clone());
+        }
         let was = self.remembered()?;
-        let owner = file.nodes().find(|n| n.id != me.id && covers(&n.slots, &was.slots))?;
-        (!was.slots.is_empty()).then_some((owner.id, owner.config_epoch))
+        let slots = match was.role {
+            Role::Master => was.slots,
+            Role::Replica { of } => match view.successions.get(&of) {
+                Some(succession) => succession.slots.clone(),
+                None => all_members(view)
+                    .iter()
+                    .filter_map(|(name, member)| {
+                        record::known_identity(&view.plan, &view.name, name, member)
+                    })
+                    .find(|identity| identity.node_id == of)
+                    .map(|identity| identity.slots)?,
+            },
+        };
+        (!slots.is_empty()).then_some(slots)
     }
 
     pub(super) fn empty_owner(&self, file: NodesConf, me: &Node, reason: &'static str) -> Step {

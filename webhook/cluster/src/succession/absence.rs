@@ -1,0 +1,82 @@
+//! Where a master is that its replica can not reach.
+//!
+//! Guarantees: it is called missing only where every pod that could be its is not there, or has no
+//! machine to run on. A pod that runs by the API server's word is never missing, however long its
+//! machine has been silent: it may still take writes.
+
+use std::collections::BTreeSet;
+
+use crate::id::{NodeId, Ordinal};
+use crate::protocol::{Member, View};
+use crate::record;
+
+/// Where it is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Whereabouts {
+    /// Its pod is scheduled and does not run yet, or is being deleted.
+    Comes,
+    /// It runs, has registered, or is not due before this member is ready: nothing to do here.
+    Elsewhere,
+    /// It has no pod that could run; the text says how that is known.
+    Missing(String),
+}
+
+/// Where the pod of this master is.
+pub(super) fn whereabouts(view: &View, master: NodeId) -> Whereabouts {
+    let mut pods: BTreeSet<&str> = known_pods(view, master).collect();
+    let all;
+    if pods.is_empty() {
+        // Its record is lost: it may be in any pod that has not registered as somebody else.
+        all = (0..view.replicas).map(|n| format!("{}-{n}", view.name)).collect::<Vec<_>>();
+        let named = all.iter().chain(view.pods.keys()).map(String::as_str);
+        pods.extend(named.filter(|name| *name != view.pod && !is_somebody_else(view, name)));
+    }
+    let mut how = Vec::new();
+    let mut comes = false;
+    for name in pods {
+        match of_pod(view, name) {
+            Whereabouts::Elsewhere => return Whereabouts::Elsewhere,
+            Whereabouts::Comes => comes = true,
+            Whereabouts::Missing(why) => how.push(why),
+        }
+    }
+    match (comes, how.is_empty()) {
+        (true, _) => Whereabouts::Comes,
+        (false, false) => Whereabouts::Missing(how.join(", ")),
+        (false, true) => Whereabouts::Missing(format!("no pod of the set is the master {master}")),
+    }
+}
+
+/// The pods that were this master when they registered last.
+pub(super) fn known_pods(view: &View, master: NodeId) -> impl Iterator<Item = &str> {
+    let all = view.members.iter().chain(&view.earlier);
+    all.filter(move |(name, member)| is(view, name, member, master)).map(|(name, _)| name.as_str())
+}
+
+fn is(view: &View, name: &str, member: &Member, id: NodeId) -> bool {
+    let was = record::known_identity(&view.plan, &view.name, name, member);
+    member.node_id == Some(id) || was.is_some_and(|identity| identity.node_id == id)
+}
+
+fn is_somebody_else(view: &View, name: &str) -> bool {
+    view.members.get(name).is_some_and(|m| m.node_id.is_some())
+}
+
+fn of_pod(view: &View, name: &str) -> Whereabouts {
+    let ordinal = Ordinal::of_pod(name, &view.name);
+    let Some(pod) = view.pods.get(name) else {
+        // One after the other: the controller makes it once this pod is ready.
+        let later = ordinal.is_some_and(|o| o > view.ordinal && o.0 < view.replicas);
+        if later && !view.parallel {
+            return Whereabouts::Elsewhere;
+        }
+        return Whereabouts::Missing(format!("the pod {name} is not there"));
+    };
+    if pod.running || view.members.get(name).is_some_and(|m| m.pod_uid == pod.uid) {
+        return Whereabouts::Elsewhere;
+    }
+    if pod.deleting || pod.scheduled {
+        return Whereabouts::Comes;
+    }
+    Whereabouts::Missing(format!("no machine takes the pod {name}"))
+}

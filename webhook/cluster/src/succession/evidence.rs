@@ -1,0 +1,202 @@
+//! How new a replica's data are, by what was registered and what the living say.
+//!
+//! Two moments are compared, both by the registry's clock: when this member last took something
+//! over from its master, and the last sign of life of anybody else of the set, its master above
+//! all. A replica that was down, or cut off, while its master took writes is behind in the first.
+//!
+//! Guarantees: data are called fresh only with a sign of life of somebody else, and within
+//! [`BOUND`] of the last one. That is less than an engine itself would promote
+//! (`cluster-replica-validity-factor`: ten node timeouts).
+
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use super::absence::known_pods;
+use super::words::Own;
+use crate::id::{NodeId, Ordinal};
+use crate::planner::{Inspected, Inspection};
+use crate::protocol::{Disk, Member, Role, View};
+use crate::record::Standing;
+
+/// How much older than the last sign of life of somebody else an heir's newest data may be.
+pub(super) const BOUND: i64 = 60_000;
+
+/// What is known of the data of a replica.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Evidence {
+    /// They are as new as the outage.
+    Fresh,
+    /// Somebody who is there has not said yet what he knows.
+    NotYet,
+    /// They are older, or that can not be known; the text says what is known.
+    Unknown(String),
+}
+
+/// Where the other members are that may know when the master was last alive.
+pub(super) fn around(view: &View) -> BTreeSet<SocketAddr> {
+    let others = others(view).filter(|(name, _)| view.pods.get(*name).is_some_and(|p| p.running));
+    let first = |m: &Member| Some(SocketAddr::new(*m.ips.first()?, m.ports.client()?));
+    others.filter_map(|(_, member)| first(member)).collect()
+}
+
+/// Weighs it.
+pub(super) fn weigh(view: &View, me: NodeId, master: NodeId, around: &[Inspected]) -> Evidence {
+    let unknown = |why: String| Evidence::Unknown(why);
+    let Some(own) = view.members.get(&view.pod) else {
+        return unknown("its step could not register, so nothing is known of its data".to_owned());
+    };
+    if !own.disk.data {
+        return unknown("its disk was empty when it started".to_owned());
+    }
+    let Some(synced) = synced(own) else {
+        return unknown("nobody knows when its data were written".to_owned());
+    };
+    // Who is there and has not registered yet may know more.
+    let comes = |name: &String| view.pods.get(name).is_some_and(|p| p.scheduled && !p.deleting);
+    let silent = view.pods.keys().filter(|name| **name != view.pod && comes(name));
+    if silent.into_iter().any(|name| !view.members.contains_key(name)) {
+        return Evidence::NotYet;
+    }
+    if let Some((name, _)) = others(view).find(|(_, m)| m.disk.failed.contains(&me)) {
+        return unknown(format!("by the disk of {name} it had failed before the others stopped"));
+    }
+    let master_pods: BTreeSet<&str> = known_pods(view, master).collect();
+    let starts = view.members.iter().chain(&view.earlier);
+    let starts = starts.filter(|(name, _)| master_pods.contains(name.as_str()));
+    let signs = starts
+        .filter_map(|(_, m)| moment(&m.registered_at))
+        .chain(others(view).filter_map(|(_, m)| alive(m)))
+        .chain(living(around).filter_map(|i| answered(i, master)));
+    let Some(last) = others(view).filter_map(|(_, m)| alive(m)).max() else {
+        return unknown(
+            "no other member has registered that could say when all stopped".to_owned(),
+        );
+    };
+    let last = signs.max().unwrap_or(last);
+    let behind = last.saturating_sub(synced);
+    if behind > BOUND {
+        return unknown(format!(
+            "its newest data are {} s older than the last sign of life of another member",
+            behind / 1000
+        ));
+    }
+    Evidence::Fresh
+}
+
+/// Another replica of the shard that is there and is the better heir: whose data are newer, or as
+/// new in a pod before this one.
+pub(super) fn better<'a>(
+    view: &'a View,
+    me: NodeId,
+    master: NodeId,
+    offset: u64,
+    around: &[Inspected],
+) -> Option<&'a str> {
+    let own = view.members.get(&view.pod)?;
+    let offset_of = |id: NodeId| match id == me {
+        true => offset,
+        false => living(around)
+            .find(|i| i.nodes.myself().is_some_and(|n| n.id == id))
+            .map_or(0, |i| i.offset),
+    };
+    let ordinal = |name: &str| Ordinal::of_pod(name, &view.name);
+    let mates = others(view).filter(|(name, mate)| {
+        let identity = mate.disk.identity.as_ref();
+        let of_shard = identity.is_some_and(|i| i.role == Role::Replica { of: master });
+        of_shard && mate.disk.data && view.pods.get(*name).is_some_and(|p| !p.deleting)
+    });
+    let mut better = mates.filter(|(name, mate)| {
+        let id = mate.disk.identity.as_ref().map(|i| i.node_id);
+        let by_stop = both(&mate.disk, &own.disk, |d| d.stopped.as_ref().map(|s| s.offset));
+        let theirs = id.map_or(0, offset_of);
+        let by_offset = (theirs > 0 && offset > 0).then(|| theirs.cmp(&offset));
+        let by_age = synced(mate).cmp(&synced(own));
+        let order = [by_stop, by_offset, Some(by_age)];
+        match order.into_iter().flatten().find(|o| *o != Ordering::Equal) {
+            Some(order) => order == Ordering::Greater,
+            None => ordinal(name) < Some(view.ordinal),
+        }
+    });
+    better.next().map(|(name, _)| name)
+}
+
+/// The highest epoch that the record or the own server knows.
+pub(super) fn highest_epoch(view: &View, own: &Own) -> u64 {
+    let mut members = view.earlier.clone();
+    members.extend(view.members.iter().map(|(name, member)| (name.clone(), member.clone())));
+    let standing = Standing {
+        set: &view.name,
+        replicas: view.replicas,
+        pod: &view.pod,
+        plan: &view.plan,
+        members: &members,
+        pods: &view.pods,
+        claims: view.claims.as_ref(),
+        successions: &view.successions,
+    };
+    let by_nodes = own.nodes.nodes().map(|n| n.config_epoch).max().unwrap_or(0);
+    standing.highest_epoch().max(by_nodes).max(own.current_epoch)
+}
+
+fn others(view: &View) -> impl Iterator<Item = (&str, &Member)> {
+    let all = view.members.iter().filter(|(name, _)| **name != view.pod);
+    all.map(|(name, member)| (name.as_str(), member))
+}
+
+fn living(around: &[Inspected]) -> impl Iterator<Item = &Inspection> {
+    around.iter().filter_map(|answer| match answer {
+        Inspected::Node(inspection) => Some(&**inspection),
+        _ => None,
+    })
+}
+
+/// When a node has last heard of another one, in milliseconds since 1970.
+fn answered(inspection: &Inspection, id: NodeId) -> Option<i64> {
+    let pong = inspection.nodes.node(id)?.pong_received;
+    i64::try_from(pong).ok().filter(|pong| *pong > 0)
+}
+
+/// When a member last took something over from its master, as far as its disk shows. What it wrote
+/// down at its stop counts more than its files: a replica without a link writes files, too.
+fn synced(member: &Member) -> Option<i64> {
+    let ago = match &member.disk.stopped {
+        Some(stopped) => stopped.linked_ago?,
+        None => member.disk.written_ago?,
+    };
+    before(member, ago)
+}
+
+/// The last sign of a member's former life on its disk.
+fn alive(member: &Member) -> Option<i64> {
+    let stopped = member.disk.stopped.as_ref().map(|s| s.ago);
+    let ago = stopped.into_iter().chain(member.disk.written_ago).min()?;
+    before(member, ago)
+}
+
+fn before(member: &Member, ago: u64) -> Option<i64> {
+    moment(&member.registered_at)?.checked_sub_unsigned(ago)
+}
+
+fn both<T: Ord>(a: &Disk, b: &Disk, get: impl Fn(&Disk) -> Option<T>) -> Option<Ordering> {
+    Some(get(a)?.cmp(&get(b)?))
+}
+
+/// RFC 3339 in UTC, as the registry writes it, in milliseconds since 1970.
+pub(super) fn moment(text: &str) -> Option<i64> {
+    let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
+    let mut date = date.split('-').map(|part| part.parse::<i64>().ok());
+    let (year, month, day) = (date.next()??, date.next()??, date.next()??);
+    let (time, fraction) = time.split_once('.').unwrap_or((time, ""));
+    let mut time = time.split(':').map(|part| part.parse::<i64>().ok());
+    let (hours, minutes, seconds) = (time.next()??, time.next()??, time.next()??);
+    let millis = format!("{fraction:0<3}").get(..3)?.parse::<i64>().ok()?;
+    if !(1970..10_000).contains(&year) || !(1..=12).contains(&month) {
+        return None;
+    }
+    // Years that begin in March, so that the day that comes and goes is the last one.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
+    let days = days - 719_468;
+    Some((((days * 24 + hours) * 60 + minutes) * 60 + seconds) * 1000 + millis)
+}

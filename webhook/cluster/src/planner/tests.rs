@@ -193,7 +193,7 @@ fn a_file_is_watched_where_the_end_of_the_pod_before_was_not_seen() {
             nodes_conf: Some(file(0, 200).into_bytes()),
             data: true,
             files: true,
-            mark: None,
+            ..DiskSeen::default()
         };
         let (actions, _) = drive(cluster(), answers(disk, view));
         let stays = |action: &Action| match action {

@@ -182,21 +182,7 @@ fn both<T: Ord>(a: &Disk, b: &Disk, get: impl Fn(&Disk) -> Option<T>) -> Option<
     Some(get(a)?.cmp(&get(b)?))
 }
 
-/// RFC 3339 in UTC, as the registry writes it, in milliseconds since 1970.
-pub(super) fn moment(text: &str) -> Option<i64> {
-    let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
-    let mut date = date.split('-').map(|part| part.parse::<i64>().ok());
-    let (year, month, day) = (date.next()??, date.next()??, date.next()??);
-    let (time, fraction) = time.split_once('.').unwrap_or((time, ""));
-    let mut time = time.split(':').map(|part| part.parse::<i64>().ok());
-    let (hours, minutes, seconds) = (time.next()??, time.next()??, time.next()??);
-    let millis = format!("{fraction:0<3}").get(..3)?.parse::<i64>().ok()?;
-    if !(1970..10_000).contains(&year) || !(1..=12).contains(&month) {
-        return None;
-    }
-    // Years that begin in March, so that the day that comes and goes is the last one.
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days = year * 365 + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
-    let days = days - 719_468;
-    Some((((days * 24 + hours) * 60 + minutes) * 60 + seconds) * 1000 + millis)
+/// As the registry writes it, in milliseconds since 1970.
+fn moment(text: &str) -> Option<i64> {
+    i64::try_from(crate::moment::micros(text)? / 1000).ok()
 }

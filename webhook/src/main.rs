@@ -25,6 +25,10 @@ enum Command {
     Explain(cli::ExplainOptions),
     /// Prints the NetworkPolicy of the StatefulSets on standard input.
     Isolation(cli::IsolationOptions),
+    /// Makes a replica the master of its shard whose master does not come back.
+    Promote(cli::Promote),
+    /// Keeps a node away that was forgotten while a member was down.
+    Forget(cli::Forget),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -42,18 +46,19 @@ fn main() -> anyhow::Result<()> {
         LogFormat::Plain => logs.init(),
     }
     match arguments.command {
-        Command::Serve(options) => {
-            // Before the first TLS connection, else rustls does not know whose cryptography to use.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-            tokio::runtime::Builder::new_multi_thread()
-                .enable_all()
-                .build()?
-                .block_on(serve::run(options))
-        }
+        Command::Serve(options) => block_on(serve::run(options)),
+        Command::Promote(options) => block_on(cli::promote(&options)),
+        Command::Forget(options) => block_on(cli::forget(&options)),
         Command::Inject(options) => cli::inject(&options, std::io::stdin(), std::io::stdout()),
         Command::Isolation(options) => {
             cli::isolation(&options, std::io::stdin(), std::io::stdout())
         }
         Command::Explain(options) => cli::explain(&options, std::io::stdin(), std::io::stdout()),
     }
+}
+
+fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    // Before the first TLS connection, else rustls does not know whose cryptography to use.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
 }

@@ -221,8 +221,15 @@ impl Case {
             }
             Self::Emptied => emptied::run(set),
             Self::Stale => stale::run(set),
-            Self::MissingMaster => missing::one(set),
-            Self::MissingTwo => missing::two(set),
+            Self::MissingMaster | Self::MissingTwo => {
+                set.kill(|_| true)?;
+                let measured = match self {
+                    Self::MissingTwo => missing::two(set)?,
+                    _ => missing::one(set)?,
+                };
+                nobody_refuses(&set.start_all()?)?;
+                Ok(measured)
+            }
             Self::Damaged => damaged(set),
             Self::Recreated => {
                 let name = set.fill()?;

@@ -10,8 +10,10 @@ mod ended;
 mod events;
 pub mod http;
 mod isolate;
+mod look;
 mod nudge;
 mod observe;
+mod person;
 mod propose;
 pub mod record;
 mod register;
@@ -26,6 +28,7 @@ use self::credential::Reviewer;
 use self::ended::Ended;
 pub use self::isolate::run as isolate;
 pub use self::nudge::run as nudge;
+pub use self::person::{forget, promote};
 pub use self::store::{Store, Wanted};
 
 /// What all requests share.

@@ -9,9 +9,10 @@ use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use tracing::info;
 
+use super::look::replicas;
 use super::record::ClusterRecord;
-use super::register::{Around, replicas};
-use super::store::is_conflict;
+use super::register::Around;
+use super::store::{Store, is_conflict};
 use super::{Fault, Registry};
 
 /// So often a proposal is judged again because the record has changed meanwhile.
@@ -41,23 +42,29 @@ impl Registry {
             };
             let change = record::judge(proposal, &standing).map_err(Fault::Refused)?;
             info!(namespace, set, pod = who.pod, ?change, "Judged a proposal");
-            if let Some(record) = self.change(namespace, set, &around.record, &change).await? {
+            if let Some(record) =
+                self.store().change(namespace, set, &around.record, &change).await?
+            {
                 let before = members.get(&who.pod).cloned();
                 return Ok(self.view_around(&who, Around { record, ..around }, before));
             }
         }
         Err(Fault::Unavailable("the record keeps changing".to_owned()))
     }
+}
 
+// === impl Store ===
+
+impl Store {
     /// Writes a change; `None` if the record is not the one that was judged any more.
-    async fn change(
+    pub(super) async fn change(
         &self,
         namespace: &str,
         set: &str,
         judged: &ClusterRecord,
         change: &Change,
     ) -> Result<Option<ClusterRecord>, Fault> {
-        let api = self.store().records(namespace);
+        let api = self.records(namespace);
         let version = json!({"resourceVersion": judged.metadata.resource_version});
         let params = PatchParams::default();
         let written = match change {

@@ -9,20 +9,18 @@ use cluster::id::Ordinal;
 use cluster::past::{Claim, Facts, Made, is_unrecorded, past};
 use cluster::protocol::{HeirPolicy, Member, Pod as PodSeen, Register, Report, View};
 use cluster::record::{self, Place};
-use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use kube::Api;
-use kube::api::{ListParams, Patch, PatchParams};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use tracing::info;
 
 use super::credential::Who;
 use super::ended::Ended;
-use super::observe::{claim, seen};
+use super::look::{claimed_pods, replicas};
 use super::record::{ClusterRecord, Entry};
-use super::store::{Wanted, is_not_found, selector};
+use super::store::{Wanted, is_not_found};
 use super::{Fault, Registry, events};
 use crate::admission;
 use crate::knobs::Knobs;
@@ -61,7 +59,7 @@ impl Registry {
         let living = async {
             let set = sets.get_opt(set_name).await?;
             let pods = match &set {
-                Some(set) if blank => self.pods_of(set, None, namespace, set_name).await?,
+                Some(set) if blank => self.store().pods_of(set, None, namespace, set_name).await?,
                 _ => BTreeMap::new(),
             };
             Ok::<_, Fault>((set, pods))
@@ -71,7 +69,7 @@ impl Registry {
             pods.get_opt(&claimed.pod),
             living,
             records.get_opt(set_name),
-            self.claims(namespace, empty),
+            self.store().claims(namespace, empty),
         );
         let who = who?;
         if who != claimed {
@@ -123,7 +121,7 @@ impl Registry {
             other => other?,
         };
         // Only what is read after the write may hide an entry.
-        let pods = self.pods_of(&set, Some(&written), namespace, set_name).await?;
+        let pods = self.store().pods_of(&set, Some(&written), namespace, set_name).await?;
         let claims = if empty { claimed_pods(&set, set_name, &claims) } else { None };
         let view = self.view_of(&who, ordinal, &set, &written, pods, reasons, before, claims);
         info!(
@@ -149,11 +147,11 @@ impl Registry {
         let (set, record, claims) = tokio::join!(
             sets.get_opt(set_name),
             records.get_opt(set_name),
-            self.claims(namespace, true)
+            self.store().claims(namespace, true)
         );
         let set = set?.ok_or_else(|| no_set(set_name))?;
         let record = record?.ok_or_else(|| no_record(set_name))?;
-        let pods = self.pods_of(&set, Some(&record), namespace, set_name).await?;
+        let pods = self.store().pods_of(&set, Some(&record), namespace, set_name).await?;
         if pods.get(&who.pod).is_none_or(|p| p.uid != who.uid) {
             return Err(Fault::Credential(format!("pod {} is gone", who.pod)));
         }
@@ -248,43 +246,6 @@ impl Registry {
         }
     }
 
-    /// The namespace's claims, where they are needed.
-    async fn claims(&self, namespace: &str, wanted: bool) -> Result<Vec<Claim>, Fault> {
-        if !wanted {
-            return Ok(Vec::new());
-        }
-        let api: Api<PersistentVolumeClaim> =
-            Api::namespaced(self.store().client().clone(), namespace);
-        // From the cache: a claim that tells of a past is older than the pod that asks.
-        let list = api.list(&ListParams::default().match_any()).await?;
-        Ok(list.items.into_iter().filter_map(claim).collect())
-    }
-
-    /// The pods of a set by the API server's present knowledge. Asked for one by one: a consistent
-    /// list waits for the API server's cache to catch up, which takes up to 100 ms right after
-    /// a write, and that is when it is needed here.
-    async fn pods_of(
-        &self,
-        set: &StatefulSet,
-        record: Option<&ClusterRecord>,
-        namespace: &str,
-        name: &str,
-    ) -> Result<BTreeMap<String, PodSeen>, Fault> {
-        let api = self.store().pods(namespace);
-        let names = pod_names(set, record, name);
-        if names.len() > ONE_BY_ONE {
-            let selector = set.spec.as_ref().map(|s| selector(&s.selector)).unwrap_or_default();
-            let list = api.list(&ListParams::default().labels(&selector)).await?;
-            return Ok(list.items.iter().filter_map(|pod| seen(pod, name)).collect());
-        }
-        let asked = stream::iter(names).map(|pod| {
-            let api = api.clone();
-            async move { api.get_opt(&pod).await }
-        });
-        let found: Vec<Option<Pod>> = asked.buffer_unordered(AT_ONCE).try_collect().await?;
-        Ok(found.iter().flatten().filter_map(|pod| seen(pod, name)).collect())
-    }
-
     #[expect(clippy::too_many_arguments, reason = "each is a part of the view")]
     fn view_of(
         &self,
@@ -362,32 +323,6 @@ fn reasons(
     })
 }
 
-/// The pods whose disk outlives them: those with a claim by one of the set's templates. `None`
-/// where it can not be told, because the pods have other volumes that stay (a host's folder, one
-/// claim for all).
-fn claimed_pods(set: &StatefulSet, name: &str, claims: &[Claim]) -> Option<BTreeSet<String>> {
-    let spec = set.spec.as_ref()?;
-    let templates = spec.volume_claim_templates.iter().flatten();
-    let templates: Vec<_> = templates.filter_map(|t| t.metadata.name.clone()).collect();
-    let volumes = spec.template.spec.as_ref()?.volumes.iter().flatten();
-    let mut others = volumes.filter(|v| !templates.contains(&v.name));
-    let passes = |v: &k8s_openapi::api::core::v1::Volume| {
-        v.empty_dir.is_some()
-            || v.config_map.is_some()
-            || v.secret.is_some()
-            || v.projected.is_some()
-            || v.downward_api.is_some()
-    };
-    others.all(passes).then(|| {
-        let pods = claims.iter().filter_map(|claim| {
-            let pod =
-                templates.iter().find_map(|t| claim.name.strip_prefix(t)?.strip_prefix('-'))?;
-            Ordinal::of_pod(pod, name).map(|_| pod.to_owned())
-        });
-        pods.collect()
-    })
-}
-
 /// The asking pod has to be a member that opted in.
 fn check_member(pod: &Pod, set: &str) -> Result<Ordinal, Fault> {
     let metadata = serde_json::to_value(&pod.metadata).unwrap_or_default();
@@ -418,26 +353,6 @@ fn heirs(set: &StatefulSet) -> HeirPolicy {
     Knobs::read(&metadata).map_or(HeirPolicy::Never, |knobs| knobs.succession.unwrap_or_default())
 }
 
-pub(super) fn replicas(set: &StatefulSet) -> u32 {
-    let replicas = set.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1);
-    u32::try_from(replicas).unwrap_or(0)
-}
-
-/// The names that pods of a set may have: those that its controller makes now, those of the plan,
-/// and those that have registered.
-fn pod_names(set: &StatefulSet, record: Option<&ClusterRecord>, name: &str) -> BTreeSet<String> {
-    let start = set.spec.as_ref().and_then(|s| s.ordinals.as_ref()?.start).unwrap_or(0);
-    let start = u32::try_from(start).unwrap_or(0);
-    let there = set.status.as_ref().map_or(0, |s| u32::try_from(s.replicas).unwrap_or(0));
-    let count = replicas(set).max(there).min(10_000);
-    let plan = record.iter().flat_map(|r| r.spec.plan.ordinals().take(10_000));
-    let ordinals = (start..start.saturating_add(count)).chain(plan.map(|o| o.0));
-    let members = record.iter().flat_map(|r| &r.status).flat_map(|s| s.members.keys());
-    // A record that somebody has edited must not send us elsewhere.
-    let members = members.filter(|pod| Ordinal::of_pod(pod, name).is_some()).cloned();
-    ordinals.map(|ordinal| format!("{name}-{ordinal}")).chain(members).collect()
-}
-
 fn no_set(set: &str) -> Fault {
     Fault::Refused(format!("there is no StatefulSet {set}"))
 }
@@ -446,9 +361,6 @@ fn no_record(set: &str) -> Fault {
     Fault::Unavailable(format!("there is no ClusterRecord {set} yet: register first"))
 }
 
-/// More pods than this are listed.
-const ONE_BY_ONE: usize = 64;
-const AT_ONCE: usize = 16;
 const GONE: &str = "the record was deleted meanwhile";
 
 /// Whether the pod before this one was seen to end. Once this pod has registered its own entry is

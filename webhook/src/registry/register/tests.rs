@@ -1,6 +1,7 @@
 use cluster::plan::Plan;
 use serde_json::json;
 
+use super::super::look::pod_names;
 use super::super::record::Spec;
 use super::*;
 

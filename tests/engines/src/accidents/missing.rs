@@ -26,8 +26,8 @@ enum Disks {
 /// machine takes its pod and it comes back empty.
 pub(crate) fn one(beside: &Set) -> Result<Measured, String> {
     let mut set = formed(beside, "missing-one")?;
+    let control = control(&mut set, 1).map_err(|why| format!("control: {why}"))?;
     let victims = masters(&set, 1)?;
-    let control = control(&mut set, &victims).map_err(|why| format!("control: {why}"))?;
     let mut all = round(&mut set, &victims, &[], Disks::Kept)?;
     let victims = masters(&set, 1)?;
     all.add(round(&mut set, &victims, &victims, Disks::Lost)?);
@@ -37,8 +37,8 @@ pub(crate) fn one(beside: &Set) -> Result<Measured, String> {
 /// Two of three masters are missing: nobody could elect.
 pub(crate) fn two(beside: &Set) -> Result<Measured, String> {
     let mut set = formed(beside, "missing-two")?;
+    let control = control(&mut set, 2).map_err(|why| format!("control: {why}"))?;
     let victims = masters(&set, 2)?;
-    let control = control(&mut set, &victims).map_err(|why| format!("control: {why}"))?;
     let first = victims.get(..1).unwrap_or_default();
     let mut all = round(&mut set, &victims, first, Disks::Kept)?;
     let victims = masters(&set, 2)?;
@@ -59,17 +59,19 @@ fn masters(set: &Set, n: usize) -> Result<Vec<usize>, String> {
     masters.get(..n).map(<[usize]>::to_vec).ok_or_else(|| format!("there are not {n} masters"))
 }
 
-/// The same without the hook: it stays down. All are there again afterwards.
-fn control(set: &mut Set, victims: &[usize]) -> Result<Control, String> {
+/// The same without the hook: it stays down. All are there again afterwards, and some of those that
+/// were masters may be replicas: the engines elect as soon as one has met its master again.
+fn control(set: &mut Set, missing: usize) -> Result<Control, String> {
+    let victims = masters(set, missing)?;
     set.fill()?;
     set.kill(|_| true)?;
     set.swap_addresses();
-    nobody_refuses(&set.start_but(victims, &[])?)?;
+    nobody_refuses(&set.start_but(&victims, &[])?)?;
     if set.wait_for_masters(CONTROL).is_ok() {
         return Err("all slots are writable without Mooring, so the case shows nothing".to_owned());
     }
     for victim in victims {
-        nobody_refuses(&[set.start_one(*victim)?])?;
+        nobody_refuses(&[set.start_one(victim)?])?;
     }
     set.write_all()?;
     set.wait_until_whole()?;

@@ -4,7 +4,7 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use crate::accidents::{self, Accident, emptied, missing, stale};
+use crate::accidents::{self, Accident, clone, emptied, forgotten, missing, stale};
 use crate::disk;
 use crate::foreign::{self, Foreign};
 use crate::member::{Member, Outcome};
@@ -48,6 +48,10 @@ pub(crate) enum Case {
     MissingMaster,
     /// All are killed, and two of three masters do not come back with the others.
     MissingTwo,
+    /// A node is forgotten while a member is down; then all are killed and come back.
+    Forgotten,
+    /// A copy of all disks runs beside the set, and each gets an address that the other one had.
+    Clone,
     /// An accident to one member while the others run.
     Accident(Accident),
     /// A set of a hundred members begins on empty disks.
@@ -55,7 +59,7 @@ pub(crate) enum Case {
 }
 
 /// All of them. Each begins with the set as the one before has left it.
-pub(crate) const CASES: [Case; 21] = [
+pub(crate) const CASES: [Case; 23] = [
     Case::Form,
     Case::OutageParallel,
     Case::OutageOrdered,
@@ -72,6 +76,8 @@ pub(crate) const CASES: [Case; 21] = [
     Case::Stale,
     Case::MissingMaster,
     Case::MissingTwo,
+    Case::Forgotten,
+    Case::Clone,
     Case::Accident(Accident::StrangerPlain),
     Case::Accident(Accident::StrangerNode),
     Case::Accident(Accident::RestartEmpty),
@@ -134,6 +140,8 @@ impl Case {
             Self::Stale => "stale",
             Self::MissingMaster => "missing-master",
             Self::MissingTwo => "missing-two",
+            Self::Forgotten => "forgotten",
+            Self::Clone => "clone",
             Self::Damaged => "damaged",
             Self::Recreated => "recreated",
             Self::RecreatedOneEmpty => "recreated-one-empty",
@@ -221,12 +229,15 @@ impl Case {
             }
             Self::Emptied => emptied::run(set),
             Self::Stale => stale::run(set),
-            Self::MissingMaster | Self::MissingTwo => {
+            Self::MissingMaster | Self::MissingTwo | Self::Forgotten | Self::Clone => {
                 set.kill(|_| true)?;
                 let measured = match self {
+                    Self::MissingMaster => missing::one(set)?,
                     Self::MissingTwo => missing::two(set)?,
-                    _ => missing::one(set)?,
+                    Self::Forgotten => forgotten::run(set)?,
+                    _ => clone::run(set)?,
                 };
+                // The cases after it find the set as it was.
                 nobody_refuses(&set.start_all()?)?;
                 Ok(measured)
             }

@@ -105,6 +105,21 @@ fn written_ago(config: &ServerConfig) -> Option<u64> {
     u64::try_from(ago.as_millis()).ok()
 }
 
+/// A copy of a disk.
+pub(crate) fn copy_folder(from: &Path, to: &Path) -> Result<(), String> {
+    let fault = |e: io::Error| format!("{} can not be copied: {e}", from.display());
+    fs::create_dir_all(to).map_err(fault)?;
+    for entry in fs::read_dir(from).map_err(fault)? {
+        let entry = entry.map_err(fault)?;
+        let target = to.join(entry.file_name());
+        match entry.file_type().map_err(fault)?.is_dir() {
+            true => copy_folder(&entry.path(), &target)?,
+            false => fs::copy(entry.path(), target).map(|_| ()).map_err(fault)?,
+        }
+    }
+    Ok(())
+}
+
 /// Temporary file, fsync, rename.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();

@@ -20,7 +20,7 @@ use cluster::protocol::Report;
 use cluster::server::ServerConfig;
 
 use crate::client::{self, Client};
-use crate::registry::{NAMESPACE, Registry, SET};
+use crate::registry::{Registry, SET};
 use crate::{disk, ground};
 
 /// Where a new member's server listens.
@@ -179,7 +179,7 @@ impl Member {
         let step = Step { pod: self.pod.clone(), config, registry: common.registry.clone() };
         let (mut reports, end) = step.run(Setup {
             step: env!("CARGO_PKG_VERSION").to_owned(),
-            namespace: NAMESPACE.to_owned(),
+            namespace: step.registry.namespace().to_owned(),
             set: SET.to_owned(),
             ips: vec![ground::address(self.at)],
             config: Ok(step.config.clone()),

@@ -16,12 +16,16 @@ use cluster::protocol::{HeirPolicy, Member, Pod, Proposal, Register, Report, Suc
 use cluster::record::{self, Change, Place, Standing};
 
 /// Where the set is.
-pub(crate) const NAMESPACE: &str = "test";
+const NAMESPACE: &str = "test";
 /// Its name.
 pub(crate) const SET: &str = "c";
 
+/// Where a copy of the set is.
+const NAMESPACE_OF_COPY: &str = "copy";
+
 /// One set's registry.
 pub(crate) struct Registry {
+    namespace: &'static str,
     replicas: u32,
     state: Mutex<State>,
 }
@@ -34,6 +38,7 @@ struct State {
     members: BTreeMap<String, Member>,
     pods: BTreeMap<String, Pod>,
     successions: BTreeMap<NodeId, Succession>,
+    forgotten: BTreeSet<NodeId>,
     made: u64,
 }
 
@@ -59,9 +64,25 @@ impl Registry {
             members: BTreeMap::new(),
             pods: BTreeMap::new(),
             successions: BTreeMap::new(),
+            forgotten: BTreeSet::new(),
             made: 0,
         };
-        Self { replicas, state: Mutex::new(state) }
+        Self { namespace: NAMESPACE, replicas, state: Mutex::new(state) }
+    }
+
+    /// The record of a set of the same name elsewhere, whose disks are copies of this one's.
+    pub(crate) fn of_copy(&self) -> Self {
+        Self { namespace: NAMESPACE_OF_COPY, ..self.made_again() }
+    }
+
+    /// Where its set is.
+    pub(crate) fn namespace(&self) -> &'static str {
+        self.namespace
+    }
+
+    /// What `mooring forget` does.
+    pub(crate) fn forget(&self, id: NodeId) {
+        self.lock().forgotten.insert(id);
     }
 
     /// The record of the same set, made again after it was lost: its disks are older than it.
@@ -127,7 +148,7 @@ impl Registry {
         let before = state.members.get(pod).cloned();
         let blank = body.disk.identity.is_none() && !body.disk.data;
         let past = if blank { state.past() } else { Vec::new() };
-        let place = Place { namespace: NAMESPACE, name: SET };
+        let place = Place { namespace: self.namespace, name: SET };
         let entry = record::entry(place, &state.plan, pod, body, before.as_ref(), &past);
         let kept = before.as_ref();
         let member = Member {
@@ -207,7 +228,7 @@ impl Registry {
             state.pods.get(name).is_some_and(|p| p.uid == member.pod_uid)
         });
         Ok(View {
-            namespace: NAMESPACE.to_owned(),
+            namespace: self.namespace.to_owned(),
             name: SET.to_owned(),
             pod: pod.to_owned(),
             ordinal,
@@ -224,7 +245,7 @@ impl Registry {
             claims: Some(self.claims()),
             successions: state.successions.clone(),
             heirs: HeirPolicy::Fresh,
-            forgotten: BTreeSet::new(),
+            forgotten: state.forgotten.clone(),
             hook_token: String::new(),
             secret: None,
         })

@@ -31,7 +31,8 @@ pub(crate) struct Line {
 impl Line {
     /// Whether it is as it has to be.
     pub(crate) fn passed(&self) -> bool {
-        let shows = |m: &Measured| !matches!(m.control, Some(Control::Loses(0)));
+        let shows =
+            |m: &Measured| !matches!(m.control, Some(Control::Loses(0) | Control::Returns(0)));
         self.result.as_ref().is_ok_and(|m| m.lost == 0 && shows(m))
     }
 
@@ -46,9 +47,10 @@ impl Line {
             Ok(Measured { seconds, lost, whole, control: Some(control), .. }) => format!(
                 "{verdict} {version:<13} {case:<20} {seconds:>6.2} s {lost:>6} lost, whole after \
                  {whole:>5.2} s, without Mooring {}",
-                match control.lost() {
-                    Some(lost) => format!("{lost} lost"),
-                    None => "never writable".to_owned(),
+                match control {
+                    Control::Loses(n) | Control::MayLose(n) => format!("{n} lost"),
+                    Control::Returns(n) => format!("on {n} servers again"),
+                    Control::Hangs | Control::Open(_) => "never writable".to_owned(),
                 }
             ),
             Ok(Measured { seconds, lost, whole, unknown, told, hand, control: None }) => {
@@ -123,7 +125,7 @@ impl Line {
         let measured = self.result.as_ref().ok();
         let (open, bound) = match control {
             Control::Open(why) => (Some(format!("not tried: {why}")), None),
-            Control::Loses(_) | Control::MayLose(_) | Control::Hangs => (None, Some(0)),
+            _ => (None, Some(0)),
         };
         let what = |text: &str| open.clone().unwrap_or_else(|| text.to_owned());
         let figure = |value: Option<Value>| value.filter(|_| open.is_none());
@@ -161,8 +163,20 @@ impl Line {
                 "holds": !matches!(control, Control::Loses(0)),
             }),
         ];
-        if let (Control::Hangs, Some(last)) = (control, rows.last_mut()) {
-            *last = hangs;
+        let instead = match control {
+            Control::Hangs => Some(hangs),
+            Control::Returns(n) => Some(json!({
+                "id": id("control.returned"),
+                "what": "servers that have the forgotten node again without Mooring's part",
+                "value": n,
+                "unit": "servers",
+                "bound": null,
+                "holds": n > 0,
+            })),
+            _ => None,
+        };
+        if let (Some(instead), Some(last)) = (instead, rows.last_mut()) {
+            *last = instead;
         }
         rows
     }
@@ -174,7 +188,7 @@ impl Control {
     fn lost(self) -> Option<usize> {
         match self {
             Self::Loses(n) | Self::MayLose(n) => Some(n),
-            Self::Hangs | Self::Open(_) => None,
+            Self::Hangs | Self::Returns(_) | Self::Open(_) => None,
         }
     }
 }

@@ -75,6 +75,8 @@ pub(crate) enum Control {
     MayLose(usize),
     /// Nothing, but slots stay without an owner for as long as it is looked at.
     Hangs,
+    /// Nothing, but so many servers have a forgotten node again.
+    Returns(usize),
     /// Nothing was done: Mooring has no answer on this version, and that is why.
     Open(&'static str),
 }
@@ -309,6 +311,18 @@ impl Set {
         let place = self.members.first().and_then(|m| m.dir.parent()).ok_or("no members")?;
         let home = &place.join(folder);
         Self::new(&self.version, &self.common.id, home, self.keys.clone(), shards)
+    }
+
+    /// The same set elsewhere, over copies of its disks: its servers are at the same nodes and on
+    /// this port.
+    pub(crate) fn copied(&self, folder: &str, port: u16) -> Result<Self, String> {
+        let mut copy = self.beside_in(folder, self.shards)?;
+        copy.common.registry = Arc::new(self.common.registry.of_copy());
+        for (from, to) in self.members.iter().zip(&mut copy.members) {
+            (to.at, to.port, to.door) = (from.at, port, from.door);
+            disk::copy_folder(&from.dir, &to.dir)?;
+        }
+        Ok(copy)
     }
 
     /// Somebody else's server of the same version, by its words, in a node's namespace.

@@ -17,7 +17,9 @@ use crate::ground;
 use crate::member::Door;
 use crate::set::{Control, Measured, SHARDS, Set};
 
+pub(crate) mod clone;
 pub(crate) mod emptied;
+pub(crate) mod forgotten;
 mod hook;
 mod hooks;
 pub(crate) mod missing;
@@ -45,6 +47,9 @@ enum Part {
     Nobody,
 }
 
+/// Why there is no answer on Redis 5.
+const NO_USERS: &str = "Redis 5 knows no users, so there is no replication secret: set requirepass \
+                        and masterauth of the cluster's own";
 /// Where a member goes whose address is taken.
 const FREE_NODE: u8 = 6;
 const PORT: u16 = 6379;
@@ -69,11 +74,7 @@ pub(crate) fn run(set: &Set, accident: Accident) -> Result<Measured, String> {
         return passwords::run(set);
     }
     if !set.version.knows_users() {
-        let control = Some(Control::Open(
-            "Redis 5 knows no users, so there is no replication secret: set requirepass and \
-             masterauth of the cluster's own",
-        ));
-        return Ok(Measured { control, ..Measured::NOTHING });
+        return Ok(Measured { control: Some(Control::Open(NO_USERS)), ..Measured::NOTHING });
     }
     let emptied = accident.once(set, Part::Nobody).map_err(|why| format!("control: {why}"))?.lost;
     // Valkey 9 elects before anything is copied; on 8.1 it is a race between the two.
@@ -107,7 +108,7 @@ impl Accident {
         set.measure(&outcomes, None)?;
         let name = set.fill()?;
         if part == Part::Mooring {
-            with_the_secret(&set)?;
+            with_the_secret(&set, ['a', 'b'])?;
         }
         let victim = set.a_master()?;
         let heir = replica_of(&set, victim)?;
@@ -200,12 +201,13 @@ fn restart_empty(
 
 /// What the hooks of all members do when they are brought under Mooring one after the other, and
 /// when the registry's key has changed since. No link of a replica may break of it.
-fn with_the_secret(set: &Set) -> Result<(), String> {
+fn with_the_secret(set: &Set, keys: [char; 2]) -> Result<(), String> {
     let all = set.addresses();
     let synced =
         |all: &[SocketAddr]| all.iter().map(|at| syncs(*at)).collect::<Result<Vec<_>, _>>();
     let before = synced(&all)?;
-    for (secret, source) in [(secret('a')?, Source::Kept), (secret('b')?, Source::Registry)] {
+    let [first, later] = keys;
+    for (secret, source) in [(secret(first)?, Source::Kept), (secret(later)?, Source::Registry)] {
         for at in &all {
             hooks::settle(*at, &secret, source)?;
         }

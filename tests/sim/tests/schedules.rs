@@ -29,5 +29,9 @@ fn all_schedules_hold() {
         panic!("{}\nrepeat it: make soak SEED={seed} ONE=1", shrink(failure.clone(), None, 100));
     }
     let failed: BTreeSet<u64> = soaked.failures.iter().map(|f| f.schedule.seed).collect();
-    assert_eq!(failed, BTreeSet::from(ENGINES_OWN), "one that was known holds now: take it off the list");
+    assert_eq!(
+        failed,
+        BTreeSet::from(ENGINES_OWN),
+        "one that was known holds now: take it off the list"
+    );
 }

@@ -1,6 +1,9 @@
 //! `step pre-stop`: before the server stops. A master with a healthy replica hands over, so that
 //! clients see a pause of a moment instead of a failure.
 //!
+//! A replica whose master is being deleted as well stops after it: what that one acknowledges until
+//! its end is then on a second disk, should the first one not come back.
+//!
 //! Guarantees: it ends in time. It never hands over to a replica whose pod is being deleted too:
 //! in a total outage half a hand-over makes two masters, and the writes of one are thrown away.
 //! Where that can not be known (the registry is away), it does not hand over.
@@ -68,8 +71,12 @@ fn hand_over() -> Result<String, String> {
     let nodes = server.text(&["CLUSTER", "NODES"])?;
     let nodes = NodesConf::parse(nodes.as_bytes()).map_err(|e| e.to_string())?;
     let me = nodes.myself().ok_or("CLUSTER NODES does not name this node")?;
+    if me.master.is_some() {
+        let registry = Registry::new(&settings, settings.hook_token.clone())?;
+        return outlast_master(&mut server, &registry, began, deadline);
+    }
     if me.slots.is_empty() {
-        return Ok("a replica, or a master without slots: nothing to hand over".to_owned());
+        return Ok("a master without slots: nothing to hand over".to_owned());
     }
     let mut heirs = Heir::all(&server.text(&["INFO", "replication"])?);
     if heirs.is_empty() {
@@ -96,6 +103,38 @@ fn hand_over() -> Result<String, String> {
         }
     }
     Err(format!("{} was not promoted in time", heir.at))
+}
+
+/// Waits for the end of a master whose pod is being deleted too. The engines send what they owe
+/// their replicas before they end (`prepareForShutdown`), and from 7.0 on wait for it to arrive.
+fn outlast_master(
+    server: &mut Client,
+    registry: &Registry,
+    began: Instant,
+    deadline: Instant,
+) -> Result<String, String> {
+    let Some(master) = linked_to(&server.text(&["INFO", "replication"])?) else {
+        return Ok("a replica without its master: nobody to wait for".to_owned());
+    };
+    thread::sleep(SETTLE.saturating_sub(began.elapsed()));
+    let view = registry.view().map_err(|e| e.to_string())?;
+    if !view.pods.values().any(|p| p.deleting && p.ips.contains(&master)) {
+        return Ok("a replica whose master stays: nobody to wait for".to_owned());
+    }
+    while Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(20));
+        if linked_to(&server.text(&["INFO", "replication"])?).is_none() {
+            let ms = began.elapsed().as_millis();
+            return Ok(format!("the master, which is being deleted too, has ended after {ms} ms"));
+        }
+    }
+    Err("the master, which is being deleted too, has not ended in time".to_owned())
+}
+
+/// Where the master is that this replica copies now.
+fn linked_to(replication: &str) -> Option<IpAddr> {
+    let up = field(replication, "master_link_status") == Some("up");
+    field(replication, "master_host").filter(|_| up)?.parse().ok()
 }
 
 /// A replica that may take over.
@@ -163,6 +202,15 @@ mod tests {
             slave_expires_tracked_keys:0\r\n";
         let at = "10.0.0.4:6379".parse().unwrap();
         assert_eq!(Heir::all(info), [Heir { at, offset: 42 }]);
+    }
+
+    #[test]
+    fn a_master_is_waited_for_while_it_is_copied() {
+        let info =
+            |link| format!("role:slave\r\nmaster_host:10.0.0.4\r\nmaster_link_status:{link}\r\n");
+        assert_eq!(linked_to(&info("up")), "10.0.0.4".parse().ok());
+        assert_eq!(linked_to(&info("down")), None);
+        assert_eq!(linked_to("role:master\r\n"), None);
     }
 
     #[test]

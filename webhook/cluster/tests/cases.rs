@@ -124,6 +124,12 @@ fn every_test_that_a_case_names_is_there() {
                 Some(("condition", case)) => {
                     module(&root().join("tests/lab/src/e2e/conditions")).contains(case)
                 }
+                Some(("safety", case)) => module(&root().join("tests/lab/src/e2e/safety"))
+                    .contains(&format!("safety::{case}")),
+                Some(("engines", case)) => ["cases", "accidents"].iter().any(|file| {
+                    let source = module(&root().join("tests/engines/src").join(file));
+                    source.contains(&format!("\"{case}\""))
+                }),
                 Some((file, rest)) => {
                     source = module(&place(file));
                     rest.split("::").next().unwrap_or_default().clone_into(&mut test);
@@ -156,6 +162,8 @@ fn every_case_input_and_shape_has_a_row_with_tests_and_an_outcome() {
     };
     assert_eq!(firsts("Addresses"), numbered("IP", 23));
     assert_eq!(firsts("Configuration and"), numbered("CF", 13));
+    assert_eq!(firsts("Deleted"), numbered("RE", 10));
+    assert_eq!(firsts("Passwords"), ["SE-05", "SE-08", "SE-09"]);
     let distinct = |heading: &str| firsts(heading).into_iter().collect::<BTreeSet<_>>().len();
     assert_eq!((distinct("State files"), distinct("Configurations")), (23, 16));
 

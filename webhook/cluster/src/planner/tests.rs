@@ -274,6 +274,26 @@ fn a_disk_that_is_shared_with_a_living_pod_is_refused() {
     assert!(refusal(&actions).contains("running pod cache-1"));
 }
 
+/// Two disks were bound to each other's claims: whoever has a disk is who it says.
+#[test]
+fn of_two_exchanged_disks_each_keeps_its_id() {
+    let mut view = view(&[2]);
+    // As they were before they were exchanged.
+    let was = |o: u32| (format!("cache-{o}"), member(o, o as u8 + 20));
+    view.earlier = BTreeMap::from([was(0), was(4)]);
+    view.before = view.earlier.get("cache-0").cloned();
+    let (actions, _) = drive(cluster(), answers(disk(&file(4, 200)), view.clone()));
+    assert_eq!(written(&actions).myself().unwrap().id, plan().node_id(Ordinal(4)));
+    // And the other way round, when the first of the two runs already.
+    view.earlier.remove("cache-4");
+    let (name, mut other) = was(4);
+    other.node_id = Some(plan().node_id(Ordinal(0)));
+    view.members.insert(name.clone(), other);
+    view.pods.insert(name, pod(4, 24));
+    let (actions, _) = drive(cluster(), answers(disk(&file(4, 200)), view));
+    assert_eq!(written(&actions).myself().unwrap().id, plan().node_id(Ordinal(4)));
+}
+
 #[test]
 fn a_master_whose_slots_have_another_owner_steps_down() {
     let mut view = view(&[3]);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use cluster::id::NodeId;
 use cluster::nodes::NodesConf;
-use cluster::planner::{Answer, How, Inspected, Inspection};
+use cluster::planner::{Answer, BETWEEN_WORDS, How, Inspected, Inspection};
 use cluster::resp::{self, Reply};
 use cluster::secret::Server;
 
@@ -155,7 +155,21 @@ pub(crate) fn force(at: SocketAddr, id: NodeId, how: How) -> Result<(), String> 
     if named != id.as_str() {
         return Err(format!("the server at {at} is {named} and not {id}"));
     }
-    server.text(&["CLUSTER", "FAILOVER", how.word()]).map(|_| ())
+    say(&mut server, how)
+}
+
+/// Tells a replica to become master, as the step does.
+pub(crate) fn say(server: &mut Client, how: How) -> Result<(), String> {
+    let mut last = Ok(String::new());
+    for (n, word) in how.words().iter().enumerate() {
+        if n > 0 {
+            std::thread::sleep(Duration::from_millis(BETWEEN_WORDS.0));
+        }
+        last = server.text(&["CLUSTER", "FAILOVER", word]);
+    }
+    let is_master = last.is_err()
+        && server.info("replication")?.get("role").is_some_and(|role| role == "master");
+    how.outcome(last, is_master)
 }
 
 /// What the hook of a pod does for a replica whose link is down although it knows where its

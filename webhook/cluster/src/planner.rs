@@ -32,8 +32,8 @@ use weigh::{Forced, Step, Weak, Weighing};
 pub(crate) use weigh::{covers, has_majority};
 
 pub use facts::{
-    Action, Answer, DiskSeen, Doubt, Fact, HoldBack, How, Inspected, Inspection, Link, Millis,
-    Poll, Setup,
+    Action, Answer, BETWEEN_WORDS, DiskSeen, Doubt, Fact, HoldBack, How, Inspected, Inspection,
+    Link, Millis, Poll, Setup,
 };
 
 mod copied;

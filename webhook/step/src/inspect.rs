@@ -4,14 +4,15 @@
 //! not made up.
 
 use std::net::{SocketAddr, TcpStream};
+use std::thread;
 use std::time::Duration;
 
 use cluster::id::NodeId;
-use cluster::planner::{How, Inspected, Inspection};
+use cluster::planner::{BETWEEN_WORDS, How, Inspected, Inspection};
 use cluster::resp::{self, Reply};
 use cluster::server::Credential;
 
-use crate::redis::Client;
+use crate::redis::{Client, field};
 
 /// Asks whoever is at an address.
 pub(crate) fn inspect(at: SocketAddr, credentials: &[Credential], timeout: Duration) -> Inspected {
@@ -49,5 +50,21 @@ pub(crate) fn force(
     if named != id.as_str() {
         return Err(format!("the server at {at} is {named} and not {id}"));
     }
-    server.text(&["CLUSTER", "FAILOVER", how.word()]).map(|_| ())
+    say(&mut server, how)
+}
+
+/// Tells a replica to become master, in the words that it takes.
+pub(crate) fn say(server: &mut Client, how: How) -> Result<(), String> {
+    let mut last = Ok(String::new());
+    for (n, word) in how.words().iter().enumerate() {
+        if n > 0 {
+            thread::sleep(Duration::from_millis(BETWEEN_WORDS.0));
+        }
+        last = server.text(&["CLUSTER", "FAILOVER", word]);
+    }
+    let is_master = last.is_err()
+        && server
+            .text(&["INFO", "replication"])
+            .is_ok_and(|info| field(&info, "role") == Some("master"));
+    how.outcome(last, is_master)
 }

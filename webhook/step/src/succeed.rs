@@ -73,8 +73,8 @@ pub(crate) fn run(
             }
             Action::Promote(how) => {
                 println!("mooring: becoming the master of this shard, by {how:?}");
-                if let Err(why) = server.text(&["CLUSTER", "FAILOVER", how.word()]) {
-                    eprintln!("mooring: post-start: CLUSTER FAILOVER {}: {why}", how.word());
+                if let Err(why) = inspect::say(server, how) {
+                    eprintln!("mooring: post-start: CLUSTER FAILOVER, by {how:?}: {why}");
                 }
                 continue;
             }

@@ -49,9 +49,8 @@ fn run(registry: &Registry, pod: &str, at: SocketAddr) -> Result<Vec<(String, St
             }
             Action::Promote(how) => {
                 let said = Client::connect(at, TIMEOUT)
-                    .and_then(|mut server| server.text(&["CLUSTER", "FAILOVER", how.word()]));
-                reports
-                    .push((how.word().to_owned(), format!("{said:?} after {:?}", began.elapsed())));
+                    .and_then(|mut server| client::say(&mut server, how));
+                reports.push((format!("{how:?}"), format!("{said:?} after {:?}", began.elapsed())));
                 continue;
             }
             Action::Report(report) => {

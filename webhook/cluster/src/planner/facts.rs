@@ -242,14 +242,33 @@ pub enum How {
     Record,
 }
 
+/// Between two words of [`How::words`]: an election is begun by the server's next cron, within 100 ms.
+pub const BETWEEN_WORDS: Millis = Millis(250);
+
 // === impl How ===
 
 impl How {
-    /// The word behind `CLUSTER FAILOVER`.
-    pub fn word(self) -> &'static str {
+    /// The words behind `CLUSTER FAILOVER`, one after the other, with [`BETWEEN_WORDS`] between them.
+    ///
+    /// Up to Redis 6.2 a replica that was restarted has its master's epoch for its own
+    /// (`clusterLoadConfig`), and where that is the highest, TAKEOVER takes no new one
+    /// (`clusterBumpConfigEpochWithoutConsensus`): nobody would believe it. An election that it
+    /// begins, and does not win, has raised its current epoch before.
+    pub fn words(self) -> &'static [&'static str] {
         match self {
-            Self::Vote => "FORCE",
-            Self::Record => "TAKEOVER",
+            Self::Vote => &["FORCE"],
+            Self::Record => &["FORCE", "TAKEOVER"],
+        }
+    }
+
+    /// What came of the last of the words: it is refused where the one before has sufficed.
+    ///
+    /// # Errors
+    /// What the server said.
+    pub fn outcome(self, last: Result<String, String>, is_master: bool) -> Result<(), String> {
+        match last {
+            Err(why) if self == Self::Vote || !is_master => Err(why),
+            _ => Ok(()),
         }
     }
 }

@@ -118,6 +118,7 @@ impl Registry {
             ips: vec![ip],
             injected: true,
             scheduled: true,
+            ended_at: None,
             running: false,
             ready: false,
             deleting: false,

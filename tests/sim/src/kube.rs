@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use cluster::moment;
 use cluster::protocol::{Pod as PodSeen, Report};
 
 use crate::disk::{Disk, DiskId};
@@ -76,6 +77,8 @@ pub struct Pod {
     pub deleting: bool,
     /// Whether the API server says that its server runs.
     pub running: bool,
+    /// When its server ended last while it stayed.
+    pub ended: Option<u64>,
     /// Whether it is ready.
     pub ready: bool,
     /// Whether its hooks can talk to the registry.
@@ -171,6 +174,7 @@ impl Pod {
             phase: Phase::Pending,
             deleting: false,
             running: false,
+            ended: None,
             ready: false,
             token: false,
             decided: None,
@@ -189,6 +193,7 @@ impl Pod {
             running: self.running,
             ready: self.ready,
             deleting: self.deleting,
+            ended_at: self.ended.map(|ms| moment::rfc3339(ms / 1_000 * 1_000_000)),
         }
     }
 

@@ -197,6 +197,7 @@ mod tests {
             ips: Vec::new(),
             injected: true,
             scheduled: true,
+            ended_at: None,
             running,
             ready: running,
             deleting: false,

@@ -209,6 +209,9 @@ pub struct Pod {
     pub ready: bool,
     /// Whether it is being deleted.
     pub deleting: bool,
+    /// When its server ended last while the pod stayed (RFC 3339, cut to the second).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<String>,
 }
 
 /// What the registry knows of a cluster, as one of its members sees it.

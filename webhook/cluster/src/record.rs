@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{NodeId, Ordinal};
+use crate::moment;
 use crate::nodes::renamed;
 use crate::plan::Plan;
 use crate::protocol::{Disk, Identity, Mark, Member, Pod, Proposal, Register, Role, Succession};
@@ -162,6 +163,16 @@ fn is_of_this_generation(plan: &Plan, member: &Member) -> bool {
     member.generation.max(1) == plan.generation.max(1)
 }
 
+/// Whether a pod's server has run since its member registered: then the disk may hold more than it
+/// did when it was looked at.
+pub fn has_run_since(pod: &Pod, member: &Member) -> bool {
+    let micros = |text: &str| moment::micros(text);
+    let ended = pod.ended_at.as_deref().and_then(micros);
+    // Moments of the API server are cut to the second.
+    let since = ended.zip(micros(&member.registered_at)).is_some_and(|(e, r)| e + 1_000_000 > r);
+    pod.running || since
+}
+
 /// Whether a member's disk holds data, or will once its server has run.
 pub fn may_hold_data(member: &Member) -> bool {
     member.disk.data || (member.disk.keeps && member.bootstrapped)
@@ -226,8 +237,8 @@ impl Standing<'_> {
                     return Some(format!("the disk of {name} is not empty"));
                 }
                 // It was empty when it registered; a guest owns nothing until it has joined.
-                (has_begun(self.plan, m) && pod.running)
-                    .then(|| format!("{name} has begun and runs"))
+                (has_begun(self.plan, m) && has_run_since(pod, m))
+                    .then(|| format!("{name} has begun and has run"))
             }
             _ if pod.running || !pod.injected => {
                 Some(format!("{name} runs and has not registered"))

@@ -43,10 +43,12 @@ pub(super) fn seen(pod: &Pod, set: &str) -> Option<(String, PodSeen)> {
         Some(status["container"].as_str()?.to_owned())
     });
     let statuses = status.and_then(|s| s.container_statuses.as_deref()).unwrap_or_default();
-    let running = statuses
-        .iter()
-        .filter(|s| container.as_ref().is_none_or(|c| *c == s.name))
-        .any(|s| s.state.as_ref().is_some_and(|s| s.running.is_some()));
+    let servers = || statuses.iter().filter(|s| container.as_ref().is_none_or(|c| *c == s.name));
+    let ended = servers().filter_map(|s| {
+        let states = [&s.last_state, &s.state].into_iter().flatten();
+        states.filter_map(|state| Some(state.terminated.as_ref()?.finished_at.as_ref()?.0)).max()
+    });
+    let running = servers().any(|s| s.state.as_ref().is_some_and(|s| s.running.is_some()));
     let conditions = status.and_then(|s| s.conditions.as_deref()).unwrap_or_default();
     let ips = status.and_then(|s| s.pod_ips.as_deref()).unwrap_or_default();
     let seen = PodSeen {
@@ -54,6 +56,7 @@ pub(super) fn seen(pod: &Pod, set: &str) -> Option<(String, PodSeen)> {
         ips: ips.iter().filter_map(|ip| ip.ip.parse().ok()).collect(),
         injected,
         scheduled: spec.node_name.is_some(),
+        ended_at: ended.max().map(|time| time.to_string()),
         running,
         ready: conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True"),
         deleting: pod.metadata.deletion_timestamp.is_some(),

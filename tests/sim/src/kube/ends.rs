@@ -67,9 +67,11 @@ impl World {
 
     /// A server ended without its pod.
     pub fn restart_in_place(&mut self, set: usize, ordinal: u32) {
+        let now = self.now();
         let Some(pod) = self.sets[set].pods.get_mut(&ordinal) else { return };
         let Phase::Running(proc) = pod.phase else { return };
         pod.running = false;
+        pod.ended = Some(now);
         pod.failures += 1;
         if let Some(hook) = pod.hook.take() {
             self.hooks.remove(&hook);

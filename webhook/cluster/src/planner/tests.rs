@@ -73,6 +73,7 @@ fn pod(ordinal: u32, n: u8) -> Pod {
         ips: vec![ip(n)],
         injected: true,
         scheduled: true,
+        ended_at: None,
         running: true,
         ready: true,
         deleting: false,

@@ -40,6 +40,7 @@ fn pod(uid: &str) -> Pod {
         ips: Vec::new(),
         injected: true,
         scheduled: true,
+        ended_at: None,
         running: false,
         ready: false,
         deleting: false,

@@ -63,6 +63,7 @@ fn pod(ordinal: u32) -> Pod {
         ips: vec![ip(ordinal)],
         injected: true,
         scheduled: true,
+        ended_at: None,
         running: true,
         ready: false,
         deleting: false,

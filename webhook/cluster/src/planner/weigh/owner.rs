@@ -272,10 +272,11 @@ impl Weak<'_> {
             let here = pod.filter(|p| p.injected && !p.deleting);
             // What its disk held when it registered is less than what it has copied since.
             let runs = registered && here.is_some_and(|p| p.running);
-            let holds = if registered && !runs {
+            let looked_at = registered && here.is_some_and(|p| !record::has_run_since(p, &member));
+            let holds = if looked_at {
                 member.disk.data
             } else {
-                (runs || disk_stays) && record::may_hold_data(&member)
+                runs || (disk_stays && record::may_hold_data(&member))
             };
             if holds {
                 let (id, certain) = (identity.node_id, member.disk.data);

@@ -206,7 +206,7 @@ fn the_cluster_begins_anew_only_when_every_disk_is_known_to_be_empty() {
     assert!(world.judge(&anew).unwrap_err().contains("is not empty"));
     world.members.insert("c-4".to_owned(), member(Disk::default()));
     world.pods.get_mut("c-4").unwrap().running = true;
-    assert!(world.judge(&anew).unwrap_err().contains("has begun and runs"));
+    assert!(world.judge(&anew).unwrap_err().contains("has begun and has run"));
 }
 
 #[test]

@@ -104,6 +104,19 @@ impl Weak<'_> {
         if let Some(mate) = absent.iter().max_by_key(|m| (m.certain, m.comes)) {
             return self.bequeath(mate.id, me);
         }
+        if let Some(replica) = self.unheard_of(&file, me, &alive) {
+            if self.patient() {
+                return Step::Wait(
+                    "a replica by its nodes.conf, which may have the data".to_owned(),
+                );
+            }
+            return self.refuse(format!(
+                "this member's disk is empty, and its replica {replica}, of which the record knows \
+                 nothing, may have the data: let the other pods start (podManagementPolicy: \
+                 Parallel lets them come at once); if its data are gone, delete this pod's claim and \
+                 the replica's; trying again"
+            ));
+        }
         if self.view.is_none() && self.keeps && self.weighing.living().next().is_none() {
             if self.patient() {
                 return Step::Wait("somebody to ask".to_owned());
@@ -228,6 +241,24 @@ impl Weak<'_> {
         })
     }
 
+    /// A replica by the own file that neither lives nor is in the record, as long as members exist
+    /// that have not registered: the record was lost, and one of those may be it.
+    fn unheard_of(&self, file: &NodesConf, me: &Node, alive: &BTreeSet<NodeId>) -> Option<NodeId> {
+        let view = self.view.filter(|_| self.keeps)?;
+        let members = all_members(view);
+        let ids: BTreeSet<NodeId> = members
+            .iter()
+            .filter_map(|(name, m)| record::known_identity(&view.plan, &view.name, name, m))
+            .map(|identity| identity.node_id)
+            .collect();
+        let claimed = view.claims.iter().flatten();
+        let unregistered = view.pods.keys().chain(claimed).any(|name| !members.contains_key(name));
+        let replicas = file.nodes().filter(|n| n.master == Some(me.id) && unregistered);
+        let mut unknown =
+            replicas.map(|n| n.id).filter(|id| !alive.contains(id) && !ids.contains(id));
+        unknown.next()
+    }
+
     pub(super) fn highest_epoch(&self, view: &View) -> u64 {
         let members = all_members(view);
         let by_record = standing(view, &members).highest_epoch();
@@ -276,6 +307,8 @@ impl Weak<'_> {
             let holds = if looked_at {
                 member.disk.data
             } else {
+                // Whatever its volume is, it stays as long as its pod.
+                let disk_stays = disk_stays || (registered && here.is_some());
                 runs || (disk_stays && record::may_hold_data(&member))
             };
             if holds {

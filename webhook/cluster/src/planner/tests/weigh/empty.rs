@@ -59,6 +59,46 @@ fn an_empty_master_does_not_begin_while_its_replica_runs_out_of_reach() {
     }
 }
 
+/// Seed 7001501 of the simulator: the replica's server was killed in its pod, and its step has not
+/// registered again yet.
+#[test]
+fn a_disk_that_was_looked_at_before_its_server_ran_is_no_empty_disk() {
+    let slots = |ended: Option<&str>| {
+        let mut world = World::running().emptied();
+        world.servers.remove(&server(3));
+        world.member(3, Disk { keeps: true, ..Disk::default() });
+        let view = world.view.as_mut().unwrap();
+        let replica = view.members.get_mut("cache-3").unwrap();
+        (replica.bootstrapped, replica.generation) = (true, 1);
+        replica.registered_at = "2026-01-01T00:00:05.500000Z".to_owned();
+        let pod = view.pods.get_mut("cache-3").unwrap();
+        (pod.running, pod.ended_at) = (false, ended.map(str::to_owned));
+        let (actions, _) = world.run();
+        written(&actions).myself().unwrap().slots.len()
+    };
+    assert_eq!(slots(None), 1, "it is empty, and nobody has anything");
+    assert_eq!(slots(Some("2026-01-01T00:00:04Z")), 1, "it ended before");
+    assert_eq!(slots(Some("2026-01-01T00:00:05Z")), 0, "moments are cut to the second");
+    assert_eq!(slots(Some("2026-01-01T00:00:09Z")), 0);
+}
+
+/// Seed 7002392 of the simulator: the record was lost as well.
+#[test]
+fn an_empty_master_does_not_begin_while_a_replica_of_its_file_is_unheard_of() {
+    let run = |claims: &[&str]| {
+        let mut world = World::stopped(&[]).emptied();
+        let view = world.view.as_mut().unwrap();
+        view.earlier.clear();
+        view.claims = Some(claims.iter().map(|name| (*name).to_owned()).collect());
+        world.run()
+    };
+    let (actions, at) = run(&["cache-0", "cache-3"]);
+    assert!(refusal(&actions).contains("of which the record knows nothing"), "{actions:?}");
+    assert!(at >= Millis(10_000), "it is waited for");
+    let (actions, _) = run(&["cache-0"]);
+    assert_eq!(written(&actions).myself().unwrap().slots.len(), 1, "there is no other disk");
+}
+
 #[test]
 fn an_empty_shard_starts_as_it_was() {
     let mut world = World::running().emptied();

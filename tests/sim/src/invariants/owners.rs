@@ -30,7 +30,9 @@ impl World {
             let elsewhere = stays.and(all).without(self.ledger.excused());
             let only_doomed = doomed.and(all).without(&stays);
             self.ledger.excuse(&only_doomed, Excuse::Doomed);
-            if !elsewhere.is_empty() {
+            // A stale master, who had no write of it when it was replaced, is judged by what it takes.
+            let stale = !elsewhere.is_empty() && self.is_owned_above(set, unit, claimed.epoch, id);
+            if !elsewhere.is_empty() && !stale {
                 let text = format!(
                     "{} starts as the owner of {unit:?} without its data, and {} writes of it are \
                      elsewhere",

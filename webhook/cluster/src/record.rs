@@ -291,7 +291,10 @@ impl Standing<'_> {
         if heir_identity.role == Role::Master && other {
             return Err(format!("{heir_pod} owns slots of its own"));
         }
-        if !may_hold_data(heir_member) {
+        // A server that keeps nothing has its data while it runs; whoever proposes has seen them.
+        let runs =
+            self.pods.get(heir_pod).is_some_and(|p| p.running && p.uid == heir_member.pod_uid);
+        if !runs && !may_hold_data(heir_member) {
             return Err(format!("the disk of {heir_pod} is empty"));
         }
         if let Some((name, member, _)) = known(from)

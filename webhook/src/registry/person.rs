@@ -109,6 +109,12 @@ fn heir(standing: &Standing<'_>, pod: &str) -> Result<Proposal, String> {
         .ok_or_else(|| format!("{pod} has never registered: nobody knows what its disk holds"))?;
     let identity = identity(standing, pod, member)
         .ok_or_else(|| format!("nobody knows what {pod} was: its disk says nothing"))?;
+    if !record::may_hold_data(member) {
+        return Err(format!(
+            "the disk of {pod} is empty, and what it has in memory would end with the pod: tell its \
+             server CLUSTER FAILOVER TAKEOVER instead"
+        ));
+    }
     let Role::Replica { of } = identity.role else {
         return Err(format!("{pod} is a master already"));
     };

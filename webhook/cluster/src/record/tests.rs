@@ -237,6 +237,8 @@ fn an_heir_is_a_replica_with_data_and_the_first_one_named() {
     world.successions.clear();
     world.members.insert("c-3".to_owned(), member(empty));
     assert!(world.judge(&propose(0, 3, 4)).unwrap_err().contains("the disk of c-3 is empty"));
+    world.pods.get_mut("c-3").unwrap().running = true;
+    assert!(world.judge(&propose(0, 3, 4)).is_ok(), "it has them in memory");
 }
 
 #[test]

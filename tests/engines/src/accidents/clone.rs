@@ -20,8 +20,8 @@ use crate::set::{Control, Measured, SHARDS, Set};
 
 /// Where the copy's servers listen: in the same nodes' namespaces, so at addresses of their own.
 const PORT: u16 = 7379;
-/// And where a member goes whose address is taken.
-const FREE_PORT: u16 = 8379;
+/// And where the members go whose addresses are taken.
+const FREE_PORTS: [u16; 2] = [8379, 9379];
 
 /// The slower of the two directions, and all keys that were lost in either set.
 pub(crate) fn run(beside: &Set) -> Result<Measured, String> {
@@ -37,8 +37,9 @@ pub(crate) fn run(beside: &Set) -> Result<Measured, String> {
     let mut all = copy.measure(&outcomes, Some(&name))?;
     with_the_secret(&original, ['a', 'b'])?;
     with_the_secret(&copy, ['c', 'd'])?;
-    all.add(takes_over(&mut original, &mut copy, 'b', 'd')?);
-    all.add(takes_over(&mut copy, &mut original, 'd', 'b')?);
+    let [first, second] = FREE_PORTS;
+    all.add(takes_over(&mut original, &mut copy, ['b', 'd'], first)?);
+    all.add(takes_over(&mut copy, &mut original, ['d', 'b'], second)?);
     Ok(Measured { control: Some(control), ..all })
 }
 
@@ -46,8 +47,8 @@ pub(crate) fn run(beside: &Set) -> Result<Measured, String> {
 fn takes_over(
     victims: &mut Set,
     others: &mut Set,
-    own: char,
-    theirs: char,
+    [own, theirs]: [char; 2],
+    free: u16,
 ) -> Result<Measured, String> {
     // Each has keys that the other one has not.
     let (before, others_before) = (victims.fill()?, others.fill()?);
@@ -67,7 +68,7 @@ fn takes_over(
     if left < full {
         return Err(format!("{heir} had {full} keys and has {left}: it has copied the other set"));
     }
-    move_to(victims, victim, (FREE_NODE, place.1 + (FREE_PORT - PORT)))?;
+    move_to(victims, victim, (FREE_NODE, free))?;
     come_back(victims, victim, own)?;
     victims.wait_until_whole()?;
     others.wait_until_whole()?;

@@ -189,6 +189,10 @@ impl World {
             copy.conf = File::Text(text);
         }
         copy.set = 1;
+        // A copy of a spoiled disk is one, and nobody of the copy's set remembers what it held.
+        if self.watch.spoiled.contains(&(0, ordinal)) || !copy.files {
+            self.watch.spoiled.insert((1, ordinal));
+        }
         self.watch.copied.add(&copy.data);
         let disk = self.make_disk(1, ordinal);
         self.disks[disk.0] = copy;

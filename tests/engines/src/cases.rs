@@ -193,7 +193,10 @@ impl Case {
             }
             Self::Accident(accident) => {
                 set.kill(|_| true)?;
-                accidents::run(set, accident)
+                let measured = accidents::run(set, accident)?;
+                // The cases after it find the set as it was.
+                nobody_refuses(&set.start_all()?)?;
+                Ok(measured)
             }
             Self::FormHundred => {
                 set.kill(|_| true)?;

@@ -152,7 +152,7 @@ impl World {
     /// - A damaged disk is refused with a sentence. Whatever fails besides may hang on it.
     /// - The owner of slots is gone for good, and neither the record nor the plan knows whom it
     ///   belonged to: the engine elects nobody after an outage, and succession from post-start is
-    ///   not built yet.
+    ///   not modelled.
     /// - A guest had nobody to meet when it started, and nobody brings it in later.
     fn left_to_others(&mut self, set: usize) -> Option<BTreeSet<String>> {
         let spoiled = |ordinal: &u32| self.watch.spoiled.contains(&(set, *ordinal));

@@ -37,7 +37,10 @@ pub const VERSION: &str = "mooring.dev/version";
 /// What was injected, as JSON.
 pub const STATUS: &str = "mooring.dev/status";
 
-/// What people may set on a StatefulSet. All but [`ISOLATION`] is mirrored to its pod template.
+/// What is read of the StatefulSet itself: a change of these restarts no pod.
+pub const OF_THE_SET: [&str; 2] = [ISOLATION, SUCCESSION];
+
+/// What people may set on a StatefulSet. All but [`OF_THE_SET`] is mirrored to its pod template.
 pub const KNOBS: [&str; 10] = [
     CLUSTER,
     REPLICAS_PER_SHARD,

@@ -1,6 +1,7 @@
 //! `kubectl`, as a user calls it.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -24,6 +25,17 @@ impl Kubectl {
         let mut command = Command::new(words.next().map_or("kubectl", String::as_str));
         command.args(words).args(args).stdin(Stdio::null());
         command
+    }
+
+    /// Runs another program where kubectl is run, with its credentials; what it prints.
+    pub fn run_beside(&self, program: &Path, args: &[&str]) -> Result<String> {
+        let words = self.words.split_last().map_or(&[][..], |(_, before)| before);
+        let program = program.display().to_string();
+        let mut words = words.iter().chain([&program]);
+        let mut command = Command::new(words.next().unwrap_or(&program));
+        command.args(words).args(args).stdin(Stdio::null());
+        let output = command.output().with_context(|| format!("cannot run {program}"))?;
+        printed(&format!("{program} {}", args.join(" ")), &output)
     }
 
     /// Runs it, whatever comes of it.

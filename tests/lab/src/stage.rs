@@ -72,6 +72,11 @@ pub fn bring(ground: &mut Ground, engines: &[Engine], tell: &Teller) -> Result<(
     Ok(())
 }
 
+/// The webhook's binary, which is the command line, too.
+pub fn mooring() -> PathBuf {
+    target().join(triple()).join("release").join("mooring")
+}
+
 /// Builds the test Kubernetes, the images and the binaries; the archives of the images.
 fn build(ground: &mut Ground, engines: &[Engine], tell: &Teller) -> Result<Vec<String>> {
     let script = |path: &str, args: &[&str]| {

@@ -192,7 +192,7 @@ fn check_stopping(set: &Value, warnings: &mut Vec<String>) {
 fn mirror(edit: &mut Edit, old: Option<&Value>) {
     for map in ["labels", "annotations"] {
         // Pods need not know whether they are isolated, and need not be made again for it.
-        for key in names::KNOBS.into_iter().filter(|key| *key != names::ISOLATION) {
+        for key in names::KNOBS.into_iter().filter(|key| !names::OF_THE_SET.contains(key)) {
             let at = token(key);
             let source = format!("/metadata/{map}/{at}");
             let target = format!("/spec/template/metadata/{map}/{at}");
@@ -242,12 +242,14 @@ mod tests {
     }
 
     #[test]
-    fn isolation_restarts_no_pod() {
-        let before = set(Some("enabled"), Some("enabled"));
-        let mut isolated = before.clone();
-        isolated["metadata"]["annotations"] = json!({names::ISOLATION: "enabled"});
-        let answer = admit(&isolated, Some(&before), None).unwrap();
-        assert_eq!(answer.object["spec"], before["spec"]);
+    fn what_no_pod_needs_to_know_restarts_none() {
+        for (key, value) in [(names::ISOLATION, "enabled"), (names::SUCCESSION, "never")] {
+            let before = set(Some("enabled"), Some("enabled"));
+            let mut changed = before.clone();
+            changed["metadata"]["annotations"] = json!({key: value});
+            let answer = admit(&changed, Some(&before), None).unwrap();
+            assert_eq!(answer.object["spec"], before["spec"], "{key}");
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::probe::Probe;
 use crate::report::{Report, Rule};
 use crate::scenario;
 use crate::set::{How, NAME, Policy, Set};
+use crate::stage;
 use crate::topology::Topology;
 
 /// How long a master's pod is missing before its replica is named heir: the set's node timeout.
@@ -29,6 +30,7 @@ const READY: Duration = Duration::from_secs(60);
 pub(super) fn cases() -> Vec<Case> {
     vec![
         Case { name: "safety::master-missing".to_owned(), run: Box::new(master_missing) },
+        Case { name: "safety::promoted".to_owned(), run: Box::new(promoted) },
         Case { name: "safety::claim-lost".to_owned(), run: Box::new(disk_lost) },
         Case { name: "safety::recreated".to_owned(), run: Box::new(recreated) },
         Case { name: "safety::cloned".to_owned(), run: Box::new(cloned) },
@@ -78,6 +80,77 @@ fn master_missing(ground: &Ground, report: &mut Report) -> Result<()> {
         let role = set.ask(&master, &["role"])?;
         ensure!(role.starts_with("slave"), "{master}, let in, is {role}");
         nothing_lost(&probe, report, "master-missing.back", "  and when it is back, a replica")?;
+        same_ids(set, &before)
+    })
+}
+
+/// The same where nobody is to be promoted without being asked: the cluster stays down, says why, and
+/// `mooring promote` brings it back.
+fn promoted(ground: &Ground, report: &mut Report) -> Result<()> {
+    let program = stage::mooring();
+    let set = Set::new(ground, "safety-promoted", Engine::Valkey81, Policy::Parallel);
+    on_set(&set, |set| {
+        let probe = Probe::start(set)?;
+        must_recover(&scenario::form(set, &probe)?, "formation")?;
+        let before = set.topology()?;
+        let space = set.namespace.as_str();
+        ground.kubectl.run(&[
+            "annotate",
+            "statefulset",
+            "-n",
+            space,
+            NAME,
+            "mooring.dev/succession=never",
+        ])?;
+        let master = set.a_master()?;
+        hold(set, &master)?;
+        let begin = clock::now();
+        set.delete_all(How::Graceful)?.wait()?;
+        let asked = (|| {
+            let told = ["get", "events", "-n", space, "--field-selector", "reason=NotSucceeded"];
+            let told = [&told[..], &["-o", "jsonpath={.items[*].message}"]].concat();
+            let mut said = String::new();
+            for _ in 0..60 {
+                said = ground.kubectl.run(&told)?;
+                if !said.is_empty() {
+                    break;
+                }
+                thread::sleep(Duration::from_secs(1));
+            }
+            // As a person would: by the words of the event.
+            let words = format!("mooring promote -n {space} {NAME} ");
+            let heir = said.split(&words).nth(1).and_then(|rest| rest.split('`').next());
+            let heir = heir.with_context(|| format!("nobody says what to do: {said:?}"))?;
+            ensure!(
+                probe.status(begin)?.gaps.open > 0,
+                "somebody was promoted without being asked"
+            );
+            let ask = |args: &[&str]| {
+                let all = [&["promote", "-n", space, NAME][..], args].concat();
+                ground.kubectl.run_beside(&program, &all)
+            };
+            let refused = ask(&[&master]);
+            ensure!(refused.is_err(), "the master itself was promoted");
+            ensure!(ask(&[heir, "--dry-run"])?.contains("nothing was done"), "a dry run");
+            println!("        {}", ask(&[heir])?.trim());
+            let status = probe.wait(begin, scenario::LIMIT)?;
+            ensure!(
+                status.gaps.open == 0 && status.unwritten == 0,
+                "after the promotion of {heir} the cluster stays down: {}",
+                status.last_error
+            );
+            nothing_lost(
+                &probe,
+                report,
+                "promoted",
+                "a person promotes the replica of a Pending master",
+            )
+        })();
+        release(set, &master)?;
+        asked?;
+        set.wait_ready(READY).with_context(|| format!("{master}, let in"))?;
+        let role = set.ask(&master, &["role"])?;
+        ensure!(role.starts_with("slave"), "{master}, let in, is {role}");
         same_ids(set, &before)
     })
 }

@@ -459,16 +459,20 @@ impl Set {
 
     /// The first member whose server says that it is a master.
     pub(crate) fn a_master(&self) -> Result<usize, String> {
-        let first = self.masters()?.first().copied();
-        first.ok_or_else(|| "no server says that it is a master".to_owned())
+        let there = self.members.iter().enumerate().filter(|(_, m)| m.is_there());
+        for (n, member) in there {
+            if is_master(member)? {
+                return Ok(n);
+            }
+        }
+        Err("no server says that it is a master".to_owned())
     }
 
     /// The members whose servers say so.
     pub(crate) fn masters(&self) -> Result<Vec<usize>, String> {
         let mut masters = Vec::new();
         for (n, member) in self.members.iter().enumerate().filter(|(_, m)| m.is_there()) {
-            let mut client = Client::connect(member.address(), Duration::from_secs(5))?;
-            if client.info("replication")?.get("role").is_some_and(|role| role == "master") {
+            if is_master(member)? {
                 masters.push(n);
             }
         }
@@ -553,6 +557,11 @@ impl Set {
     pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
         self.members.iter().filter(|m| m.is_there()).map(Member::address).collect()
     }
+}
+
+fn is_master(member: &Member) -> Result<bool, String> {
+    let mut client = Client::connect(member.address(), Duration::from_secs(5))?;
+    Ok(client.info("replication")?.get("role").is_some_and(|role| role == "master"))
 }
 
 /// Whether a node's log is written, and a master's replica has all that it has.

@@ -166,10 +166,10 @@ fn is_of_this_generation(plan: &Plan, member: &Member) -> bool {
 /// Whether a pod's server has run since its member registered: then the disk may hold more than it
 /// did when it was looked at.
 pub fn has_run_since(pod: &Pod, member: &Member) -> bool {
-    let micros = |text: &str| moment::micros(text);
-    let ended = pod.ended_at.as_deref().and_then(micros);
+    let ended = pod.ended_at.as_deref().and_then(moment::micros);
+    let registered = moment::micros(&member.registered_at);
     // Moments of the API server are cut to the second.
-    let since = ended.zip(micros(&member.registered_at)).is_some_and(|(e, r)| e + 1_000_000 > r);
+    let since = ended.zip(registered).is_some_and(|(ended, at)| ended + 1_000_000 > at);
     pod.running || since
 }
 

@@ -24,9 +24,8 @@ use std::net::SocketAddr;
 
 use crate::id::NodeId;
 use crate::nodes::{Flag, NodesConf};
-use crate::planner::{How, Inspected, Millis};
+use crate::planner::{How, Inspected, Millis, covers};
 use crate::protocol::{HeirPolicy, Proposal, Report, Succession as Named, View};
-use crate::slot::SlotRange;
 use absence::Whereabouts;
 use evidence::Evidence;
 
@@ -367,10 +366,6 @@ impl Succession {
 fn named<'a>(view: &'a View, nodes: &NodesConf, master: NodeId) -> Option<&'a Named> {
     let epoch = nodes.node(master).map_or(0, |n| n.config_epoch);
     view.successions.get(&master).filter(|s| s.epoch > epoch)
-}
-
-fn covers(all: &[SlotRange], part: &[SlotRange]) -> bool {
-    part.iter().all(|p| all.iter().any(|s| s.start() <= p.start() && p.end() <= s.end()))
 }
 
 /// Whether a node is flagged as one that does not answer.

@@ -8,13 +8,15 @@
 use std::collections::BTreeMap;
 
 use cluster::id::NodeId;
-use cluster::protocol::{Identity, Member, Proposal, Report, Role, Succession};
+use cluster::protocol::{Identity, Member, Pod, Proposal, Report, Role, Succession};
 use cluster::record::{self, Change, Standing};
+use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::Client;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::json;
 
 use super::look::{claimed_pods, replicas};
+use super::record::ClusterRecord;
 use super::store::{Store, is_conflict};
 use super::{Fault, events};
 
@@ -36,12 +38,7 @@ pub async fn promote(
 ) -> Result<String, Fault> {
     let store = Store::new(client.clone());
     for _ in 0..ATTEMPTS {
-        let (sets, records) = (store.sets(namespace), store.records(namespace));
-        let (found, record) = tokio::try_join!(sets.get_opt(set), records.get_opt(set))?;
-        let found =
-            found.ok_or_else(|| Fault::Refused(format!("there is no StatefulSet {set}")))?;
-        let record = record.ok_or_else(|| no_record(set))?;
-        let pods = store.pods_of(&found, Some(&record), namespace, set).await?;
+        let (found, record, pods) = known(&store, namespace, set).await?;
         let claims = claimed_pods(&found, set, &store.claims(namespace, true).await?);
         let members = record.members();
         let successions = record.status.as_ref().map(|s| s.successions.clone()).unwrap_or_default();
@@ -158,12 +155,7 @@ pub async fn forget(
 ) -> Result<String, Fault> {
     let store = Store::new(client.clone());
     for _ in 0..ATTEMPTS {
-        let (sets, records) = (store.sets(namespace), store.records(namespace));
-        let (found, record) = tokio::try_join!(sets.get_opt(set), records.get_opt(set))?;
-        let found =
-            found.ok_or_else(|| Fault::Refused(format!("there is no StatefulSet {set}")))?;
-        let record = record.ok_or_else(|| no_record(set))?;
-        let pods = store.pods_of(&found, Some(&record), namespace, set).await?;
+        let (_, record, pods) = known(&store, namespace, set).await?;
         let holder = record.members().into_iter().find(|(name, member)| {
             let known = record::known_identity(&record.spec.plan, set, name, member);
             pods.contains_key(name) && known.is_some_and(|identity| identity.node_id == id)
@@ -200,8 +192,21 @@ pub async fn forget(
     Err(Fault::Unavailable("the record keeps changing".to_owned()))
 }
 
-fn no_record(set: &str) -> Fault {
-    Fault::Refused(format!("there is no ClusterRecord {set}: Mooring does not know this cluster"))
+/// A set, its record and its pods as they are now.
+async fn known(
+    store: &Store,
+    namespace: &str,
+    set: &str,
+) -> Result<(StatefulSet, ClusterRecord, BTreeMap<String, Pod>), Fault> {
+    let (sets, records) = (store.sets(namespace), store.records(namespace));
+    let (found, record) = tokio::try_join!(sets.get_opt(set), records.get_opt(set))?;
+    let found = found.ok_or_else(|| Fault::Refused(format!("there is no StatefulSet {set}")))?;
+    let record = record.ok_or_else(|| {
+        let why = "Mooring does not know this cluster";
+        Fault::Refused(format!("there is no ClusterRecord {set}: {why}"))
+    })?;
+    let pods = store.pods_of(&found, Some(&record), namespace, set).await?;
+    Ok((found, record, pods))
 }
 
 #[cfg(test)]

@@ -323,13 +323,15 @@ fn is_cut_off(conf: &NodesConf) -> bool {
     conf.trust() == Trust::LinesMissing
 }
 
-fn all_members(view: &View) -> BTreeMap<String, Member> {
+/// Everybody whom the record knows, whether there now or earlier.
+pub(crate) fn all_members(view: &View) -> BTreeMap<String, Member> {
     let mut all = view.earlier.clone();
     all.extend(view.members.iter().map(|(name, member)| (name.clone(), member.clone())));
     all
 }
 
-fn standing<'a>(view: &'a View, members: &'a BTreeMap<String, Member>) -> Standing<'a> {
+/// A view as proposals are judged by it.
+pub(crate) fn standing<'a>(view: &'a View, members: &'a BTreeMap<String, Member>) -> Standing<'a> {
     Standing {
         set: &view.name,
         replicas: view.replicas,

@@ -15,9 +15,8 @@ use std::net::SocketAddr;
 use super::absence::known_pods;
 use super::words::Own;
 use crate::id::{NodeId, Ordinal};
-use crate::planner::{Inspected, Inspection};
+use crate::planner::{Inspected, Inspection, all_members, standing};
 use crate::protocol::{Disk, Member, Role, View};
-use crate::record::Standing;
 
 /// How much older than the last sign of life of somebody else an heir's newest data may be.
 pub(super) const BOUND: i64 = 60_000;
@@ -123,20 +122,9 @@ pub(super) fn better<'a>(
 
 /// The highest epoch that the record or the own server knows.
 pub(super) fn highest_epoch(view: &View, own: &Own) -> u64 {
-    let mut members = view.earlier.clone();
-    members.extend(view.members.iter().map(|(name, member)| (name.clone(), member.clone())));
-    let standing = Standing {
-        set: &view.name,
-        replicas: view.replicas,
-        pod: &view.pod,
-        plan: &view.plan,
-        members: &members,
-        pods: &view.pods,
-        claims: view.claims.as_ref(),
-        successions: &view.successions,
-    };
+    let members = all_members(view);
     let by_nodes = own.nodes.nodes().map(|n| n.config_epoch).max().unwrap_or(0);
-    standing.highest_epoch().max(by_nodes).max(own.current_epoch)
+    standing(view, &members).highest_epoch().max(by_nodes).max(own.current_epoch)
 }
 
 fn others(view: &View) -> impl Iterator<Item = (&str, &Member)> {

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::protocol::Identity;
-use crate::record::{self, Change, Standing};
+use crate::record::{self, Change};
 
 mod by_record;
 mod damaged;
@@ -165,19 +165,8 @@ impl World {
 
     fn judge(&mut self, proposal: &Proposal) -> Result<Box<View>, String> {
         let view = self.view.as_mut().ok_or("away")?;
-        let mut members = view.earlier.clone();
-        members.extend(view.members.clone());
-        let standing = Standing {
-            set: &view.name,
-            replicas: view.replicas,
-            pod: &view.pod,
-            plan: &view.plan,
-            members: &members,
-            pods: &view.pods,
-            claims: view.claims.as_ref(),
-            successions: &view.successions,
-        };
-        match record::judge(proposal, &standing)? {
+        let members = all_members(view);
+        match record::judge(proposal, &standing(view, &members))? {
             Change::Generation(generation) => view.plan.generation = generation,
             Change::Succession(from, succession) => {
                 view.successions.insert(from, succession);

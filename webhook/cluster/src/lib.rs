@@ -20,3 +20,4 @@ pub mod secret;
 pub mod server;
 pub mod slot;
 pub mod succession;
+pub mod upkeep;

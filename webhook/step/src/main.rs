@@ -10,6 +10,7 @@ mod address;
 mod disk;
 #[cfg(test)]
 mod fake;
+mod guard;
 mod hook;
 mod init;
 mod inspect;
@@ -39,7 +40,7 @@ fn main() -> ExitCode {
             Ok(user) => pre_stop::run(&user),
             Err(why) => return usage(&why),
         },
-        "guard" if arguments.len() == 1 => secret::late(),
+        "guard" if arguments.len() == 1 => guard::run(),
         "--version" => {
             println!("step {}", env!("CARGO_PKG_VERSION"));
             Ok(())

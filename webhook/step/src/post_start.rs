@@ -6,40 +6,44 @@
 //! there is no rolling restart to hold up, and waiting could be for ever. A replica with data whose
 //! master has no pod that runs is the exception: it may have to take over ([`crate::succeed`]).
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cluster::nodes::NodesConf;
 use cluster::protocol::{Report, ServerSeen, View};
 use cluster::server::ServerConfig;
 
 use crate::disk::age;
+use crate::guard::{self, Left};
 use crate::hook::{self, Arguments};
 use crate::join;
 use crate::redis::{Client, field};
 use crate::registry::Registry;
 use crate::secret;
 use crate::settings::{self, Settings};
-use crate::succeed;
+use crate::succeed::{self, Told};
 
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Runs the user's hook, then the gate.
 pub(crate) fn run(user: &Arguments) -> Result<(), String> {
     // A hook of the user's may take its time, and until the secret is set nobody copies this server.
-    if *user != Arguments::default() {
-        secret::later();
+    let beside = *user != Arguments::default();
+    if beside {
+        guard::later();
     }
     user.run()?;
-    if let Err(why) = gate() {
+    let left = gate().unwrap_or_else(|why| {
         eprintln!("mooring: post-start: {why}");
+        Left::Something
+    });
+    if left == Left::Something && !beside {
+        guard::later();
     }
     Ok(())
 }
 
-fn gate() -> Result<(), String> {
+fn gate() -> Result<Left, String> {
     let deadline = Instant::now() + settings::seconds("MOORING_READY_TIMEOUT", 30);
     let settings = Settings::from_tools()?;
     let config = settings.container.server_config()?;
@@ -49,8 +53,7 @@ fn gate() -> Result<(), String> {
         if let Err(e) = registry.report(&report) {
             eprintln!("mooring: post-start: {e}");
         }
-    })
-    .inspect_err(|_| secret::later())?;
+    })?;
     let (look, looked) = secret::look(&mut server, &config, deadline);
     let settle = |server: &mut Client| {
         let newest = || registry.view().ok().and_then(|view| view.secret);
@@ -63,7 +66,7 @@ fn gate() -> Result<(), String> {
     age::forget(&config);
     let pod = std::env::var("POD_NAME").unwrap_or_default();
     compare(&mut server, &config, &registry, looked.as_ref().or(settings.report.as_ref()));
-    if join::is_guest(&mut server)? {
+    if guard::standing(&mut server)?.is_guest() {
         let view = registry.view().map_err(|e| e.to_string())?;
         let report = match join::join(&mut server, &config, &view, deadline) {
             Ok(Some((me, master))) => Report {
@@ -76,63 +79,49 @@ fn gate() -> Result<(), String> {
         registry.report(&report).map_err(|e| e.to_string())?;
         settle(&mut server);
     }
-    succeed::run(&mut server, &config, &registry, deadline);
+    succeed::run(&mut server, &config, &registry, deadline, &mut Told::default());
+    hold(&mut server, &registry, &pod, deadline)?;
+    Ok(match guard::standing(&mut server)?.is_settled() {
+        true => Left::Nothing,
+        false => Left::Something,
+    })
+}
+
+/// Until the member is in its cluster, as long as all others run.
+fn hold(
+    server: &mut Client,
+    registry: &Registry,
+    pod: &str,
+    deadline: Instant,
+) -> Result<(), String> {
     let mut nudged = None;
     loop {
-        let health = Health::of(&mut server)?;
-        if health.is_in_cluster() {
+        let standing = guard::standing(server)?;
+        if standing.is_in_cluster() {
             return Ok(());
         }
         let view = registry.view().map_err(|e| e.to_string())?;
-        if !all_others_run(&view, &pod) {
+        if !all_others_run(&view, pod) {
             return Ok(());
         }
         if nudged.is_none_or(|at: Instant| at.elapsed() > Duration::from_secs(2)) {
             nudged = Some(Instant::now());
-            follow_master(&mut server, &health)?;
+            guard::redial(server, &standing)?;
         }
         if Instant::now() >= deadline {
-            return Err(format!("the member is not in its cluster yet: {health:?}"));
+            let (ok, link) = (standing.ok, standing.link);
+            return Err(format!(
+                "the member is not in its cluster yet: its state is {}, its link {link:?}",
+                if ok { "ok" } else { "fail" }
+            ));
         }
         // The server is asked often, the registry seldom.
         for _ in 0..5 {
             thread::sleep(PAUSE);
-            if Health::of(&mut server)?.is_in_cluster() {
+            if guard::standing(server)?.is_in_cluster() {
                 return Ok(());
             }
         }
-    }
-}
-
-/// How the server sees itself.
-#[derive(Debug)]
-struct Health {
-    cluster_ok: bool,
-    replica: bool,
-    link_up: bool,
-    master: Option<SocketAddr>,
-}
-
-// === impl Health ===
-
-impl Health {
-    fn of(server: &mut Client) -> Result<Self, String> {
-        let replication = server.text(&["INFO", "replication"])?;
-        let cluster = server.text(&["CLUSTER", "INFO"])?;
-        let master = (|| {
-            let host = field(&replication, "master_host")?.parse().ok()?;
-            Some(SocketAddr::new(host, field(&replication, "master_port")?.parse().ok()?))
-        })();
-        Ok(Self {
-            cluster_ok: field(&cluster, "cluster_state") == Some("ok"),
-            replica: field(&replication, "role") == Some("slave"),
-            link_up: field(&replication, "master_link_status") == Some("up"),
-            master,
-        })
-    }
-
-    fn is_in_cluster(&self) -> bool {
-        self.cluster_ok && (!self.replica || self.link_up)
     }
 }
 
@@ -228,26 +217,6 @@ fn all_others_run(view: &View, pod: &str) -> bool {
     let others = view.pods.iter().filter(|(name, _)| *name != pod);
     let running = others.filter(|(_, p)| p.running && !p.deleting).count();
     u32::try_from(running + 1).is_ok_and(|n| n >= view.replicas)
-}
-
-/// A replica on Redis that learned its master's new address by gossip goes on dialling the old
-/// one (redis issue 14633); naming the same master again makes it look.
-fn follow_master(server: &mut Client, health: &Health) -> Result<(), String> {
-    // Without an address it dials nobody, and without this it would go on doing so.
-    let (true, false, dialled) = (health.replica, health.link_up, health.master) else {
-        return Ok(());
-    };
-    let nodes = server.text(&["CLUSTER", "NODES"])?;
-    let Ok(nodes) = NodesConf::parse(nodes.as_bytes()) else { return Ok(()) };
-    let master = nodes.myself().and_then(|me| nodes.node(me.master?));
-    if let Some(master) = master
-        && let Some(known) = master.endpoint.address().and_then(|a| a.client())
-        && Some(known) != dialled
-    {
-        println!("mooring: the master is at {known} and not at {dialled:?}; replicating again");
-        server.text(&["CLUSTER", "REPLICATE", master.id.as_str()])?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

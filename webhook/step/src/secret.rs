@@ -6,9 +6,6 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::os::unix::process::CommandExt as _;
-use std::path::Path;
-use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,9 +20,8 @@ use cluster::secret::{
 };
 use cluster::server::{Credential, ServerConfig};
 
+use crate::inspect;
 use crate::redis::Client;
-use crate::settings::{self, Settings};
-use crate::{hook, inspect};
 
 /// For one question to another member.
 const TIMEOUT: Duration = Duration::from_millis(400);
@@ -37,8 +33,6 @@ const PATIENCE: Duration = Duration::from_secs(4);
 const ROUNDS: usize = 6;
 /// In larger clusters only the own shard is looked after: each member's start would ask everybody.
 const ALL_AT_MOST: usize = 64;
-/// How long a server that loads is waited for once the hook has ended.
-const LATE: Duration = Duration::from_secs(6 * 3600);
 
 /// Whether this server may be copied.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -47,41 +41,6 @@ pub(crate) enum Look {
     Open,
     /// A replica has what this server has lost, and could not be made master.
     Shut,
-}
-
-/// `step guard`: does for a server that takes longer to load than post-start waits, or beside
-/// a user's own hook, what post-start would do: its replicas could not link to it meanwhile.
-pub(crate) fn late() -> Result<(), String> {
-    let deadline = Instant::now() + LATE;
-    let settings = Settings::from_tools()?;
-    let config = settings.container.server_config()?;
-    let mut server = loop {
-        match hook::local(&config, Duration::from_secs(1))
-            .and_then(|mut server| server.text(&["PING"]).map(|_| server))
-        {
-            Ok(server) => break server,
-            // A password that is wrong now will be wrong later.
-            Err(why) if why.contains("WRONGPASS") || why.contains("NOAUTH") => return Err(why),
-            Err(why) if Instant::now() >= deadline => return Err(why),
-            Err(_) => thread::sleep(Duration::from_millis(200)),
-        }
-    };
-    let (look, _) = look(&mut server, &config, deadline);
-    settle(&mut server, &config, settings.secret.as_ref(), look, || None)
-}
-
-/// Starts `step guard`, which outlives the hook.
-pub(crate) fn later() {
-    let started = Command::new(Path::new(settings::TOOLS).join("step"))
-        .arg("guard")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .process_group(0)
-        .spawn();
-    if let Err(e) = started {
-        eprintln!("mooring: post-start: nobody waits for the server: {e}");
-    }
 }
 
 /// Looks whether this server came back without what a replica of it still has, and has that one

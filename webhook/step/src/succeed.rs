@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cluster::planner::{Inspected, Millis};
+use cluster::protocol::Report;
 use cluster::resp::Reply;
 use cluster::server::{Credential, ServerConfig};
 use cluster::succession::{Action, Fact, Own, Setup, Succession};
@@ -24,12 +25,17 @@ const TIMEOUT: Duration = Duration::from_millis(500);
 /// So often in a row the own server may fail to say what it is.
 const FAILURES: u32 = 10;
 
+/// What was said last: nothing is said twice in a row.
+#[derive(Debug, Default)]
+pub(crate) struct Told(Option<Report>);
+
 /// Makes this server the master of its shard if it has to be.
 pub(crate) fn run(
     server: &mut Client,
     config: &ServerConfig,
     registry: &Registry,
     deadline: Instant,
+    told: &mut Told,
 ) {
     let began = Instant::now();
     let millis = |d: Duration| Millis(u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
@@ -78,11 +84,13 @@ pub(crate) fn run(
                 }
                 continue;
             }
+            Action::Report(report) if told.0.as_ref() == Some(&report) => continue,
             Action::Report(report) => {
                 println!("mooring: {}: {}", report.reason, report.message);
                 if let Err(why) = registry.report(&report) {
                     eprintln!("mooring: post-start: {why}");
                 }
+                told.0 = Some(report);
                 continue;
             }
         };

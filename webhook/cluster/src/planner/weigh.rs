@@ -265,6 +265,14 @@ impl Weak<'_> {
                 return self.with_file(file);
             }
         }
+        if !lives && self.weighing.unclear() {
+            if self.patient() {
+                return Step::Wait("members that are loading".to_owned());
+            }
+            if self.remembered().is_some_and(|was| !was.slots.is_empty()) {
+                return self.refuse(unheard());
+            }
+        }
         let why = match (self.remembered(), view.past.first()) {
             (Some(_), _) => "this member has begun before and its disk is empty now".to_owned(),
             (None, Some(past)) => {
@@ -350,6 +358,12 @@ fn damaged(why: &str) -> String {
          others first, or restore it from nodes.conf.bak; if the pod's data are not needed, delete \
          its claim"
     )
+}
+
+fn unheard() -> String {
+    "this member's disk is empty, it owned slots, and the members that run do not say what they know: \
+     they are loading, or have another password; trying again"
+        .to_owned()
 }
 
 fn orphaned() -> String {

@@ -20,6 +20,8 @@ struct World {
     just_read: BTreeSet<NodeId>,
     /// Whether a replica that is told to is elected.
     elects: bool,
+    /// Servers that load their data.
+    loading: BTreeSet<SocketAddr>,
 }
 
 impl World {
@@ -32,6 +34,7 @@ impl World {
             full: plan().ordinals().map(|o| plan().node_id(o)).collect(),
             just_read: BTreeSet::new(),
             elects: true,
+            loading: BTreeSet::new(),
         };
         for ordinal in 1..6 {
             world.servers.insert(server(ordinal), seen_by(ordinal));
@@ -122,6 +125,7 @@ impl World {
             Action::Inspect(at) => Fact::Inspected {
                 at: *at,
                 answer: match self.servers.get(at) {
+                    _ if self.loading.contains(at) => Inspected::Unclear,
                     Some(nodes) => Inspected::Node(Box::new(self.inspection(nodes))),
                     None => Inspected::Nobody,
                 },

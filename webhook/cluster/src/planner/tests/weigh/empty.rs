@@ -195,3 +195,20 @@ fn an_empty_master_yields_to_the_one_that_it_took_over_from() {
     assert_eq!(reason(&actions), "Yielded");
     assert_eq!(written(&actions).myself().unwrap().master, Some(id(3)));
 }
+
+/// All came back at once, and the first one that can be asked is still loading: it will know this
+/// member, which must not begin as somebody else meanwhile (seed 7003635 of the simulator).
+#[test]
+fn a_blank_master_waits_for_members_that_are_loading() {
+    let mut world = World::stopped(&[5]);
+    let five = server(5);
+    world.servers.insert(five, seen_by(5));
+    world.loading.insert(five);
+    let (actions, at) = world.run();
+    assert!(refusal(&actions).contains("loading, or have another password"), "{actions:?}");
+    assert!(at >= Millis(10_000) && at < Millis(12_000), "{at:?}");
+    world.loading.clear();
+    let (actions, _) = world.run();
+    assert!(matches!(actions.last(), Some(Action::Start(Some(_)))), "{actions:?}");
+    assert_eq!(written(&actions).myself().unwrap().id, id(0), "it is who it was");
+}

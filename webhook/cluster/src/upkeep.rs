@@ -1,0 +1,160 @@
+//! What a start can leave undone: members that do not find each other, a replica that dials where
+//! its master was, a guest that nobody has brought in.
+//!
+//! The engines mend most of it by themselves. What they do not:
+//! - Redis: a replica that heard of its master's new address from others first goes on dialling
+//!   the old one (redis/redis 14633); naming the same master again makes it look
+//!   ([`Standing::redials`]). A master that was away for longer than a node timeout, or loads its
+//!   data for so long, leaves its replicas in that state ([`Standing::unlinked`]).
+//! - All: a node whose address nobody knows is looked for by nobody ([`Standing::places`],
+//!   [`Standing::meets`]).
+//!
+//! Guarantees: nobody is met whose id was not named at that very address, and who is not a member
+//! already; a replica whose link is being made is left alone.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::id::NodeId;
+use crate::nodes::{Flag, Node, NodesConf};
+use crate::planner::Link;
+use crate::protocol::View;
+use crate::resp;
+
+/// How a server stands in its cluster, by its own word.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Standing {
+    /// Its CLUSTER NODES.
+    pub nodes: NodesConf,
+    /// Whether its `cluster_state` is `ok`.
+    pub ok: bool,
+    /// A replica: whether the link to its master is up. A master: `None`.
+    pub link: Option<Link>,
+    /// A replica: where it dials its master.
+    pub dials: Option<SocketAddr>,
+    /// Who copies it.
+    pub copied_by: BTreeSet<IpAddr>,
+}
+
+// === impl Standing ===
+
+impl Standing {
+    /// Reads the answers to CLUSTER NODES, CLUSTER INFO and INFO replication.
+    ///
+    /// # Errors
+    /// If CLUSTER NODES is not what it has to be.
+    pub fn read(nodes: &str, cluster: &str, replication: &str) -> Result<Self, String> {
+        let nodes = NodesConf::parse(nodes.as_bytes()).map_err(|e| e.to_string())?;
+        let said = |name: &str| resp::field(replication, name);
+        let link = (said("role") == Some("slave")).then(|| match said("master_link_status") {
+            Some("up") => Link::Up,
+            _ => Link::Down,
+        });
+        let dials = (|| {
+            let port = said("master_port")?.parse().ok()?;
+            Some(SocketAddr::new(said("master_host")?.parse().ok()?, port))
+        })();
+        let copied_by = replication.lines().filter_map(replica).collect();
+        let ok = resp::field(cluster, "cluster_state") == Some("ok");
+        Ok(Self { nodes, ok, link, dials, copied_by })
+    }
+
+    /// Whether it serves in its cluster: its state is ok, and a replica has its link.
+    pub fn is_in_cluster(&self) -> bool {
+        self.ok && self.link != Some(Link::Down)
+    }
+
+    /// Whether it is alone and owns nothing.
+    pub fn is_guest(&self) -> bool {
+        let me = self.nodes.myself();
+        self.nodes.nodes().count() == 1 && me.is_some_and(|me| me.slots.is_empty())
+    }
+
+    /// Whether nothing is left to be done: it is in its cluster, all others are, and its replicas
+    /// copy it.
+    pub fn is_settled(&self) -> bool {
+        let mut others = self.others();
+        self.is_in_cluster()
+            && !self.is_guest()
+            && others.all(is_here)
+            && self.replicas().all(|(_, at)| self.copied_by.contains(&at.ip()))
+    }
+
+    /// The master that it has to name again: it knows where that one is, and dials elsewhere.
+    pub fn redials(&self) -> Option<NodeId> {
+        if self.link != Some(Link::Down) {
+            return None;
+        }
+        let master = self.nodes.node(self.nodes.myself()?.master?)?;
+        let known = master.endpoint.address()?.client()?;
+        // Without an address it dials nobody, and would go on doing so.
+        (self.dials != Some(known)).then_some(master.id)
+    }
+
+    /// Its replicas that are there and do not copy it: they have to be asked whom they dial.
+    pub fn unlinked(&self) -> Vec<(NodeId, SocketAddr)> {
+        let all = self.replicas();
+        all.filter(|(_, at)| !self.copied_by.contains(&at.ip())).collect()
+    }
+
+    /// Where members may be that it does not reach: wherever a pod of its set runs and nobody whom
+    /// it reaches is.
+    pub fn places(&self, view: &View) -> BTreeSet<SocketAddr> {
+        if self.others().all(is_here) {
+            return BTreeSet::new();
+        }
+        let here = self.others().filter(|n| is_here(n));
+        let taken: BTreeSet<IpAddr> = here.filter_map(|n| Some(n.endpoint.address()?.ip)).collect();
+        let own = self.nodes.myself().and_then(|me| me.endpoint.address()?.client());
+        // A container counts as running once its own post-start has ended.
+        let there = |name: &String| view.members.contains_key(name);
+        let pods = view
+            .pods
+            .iter()
+            .filter(|(name, p)| **name != view.pod && !p.deleting && (p.running || there(name)));
+        let places = pods.flat_map(|(name, pod)| {
+            let member = view.members.get(name);
+            let port = member.map(|m| m.ports.client()).unwrap_or(own.map(|own| own.port()));
+            let ips = member.map_or(&pod.ips, |m| &m.ips);
+            ips.iter().filter_map(move |ip| Some(SocketAddr::new(*ip, port?)))
+        });
+        places.filter(|at| !taken.contains(&at.ip())).collect()
+    }
+
+    /// Whether to meet whoever has just named this id at this address: a member that it knows and
+    /// does not reach, or knows at another one.
+    pub fn meets(&self, at: SocketAddr, id: NodeId, forgotten: &BTreeSet<NodeId>) -> bool {
+        let node = self.others().find(|n| n.id == id && !forgotten.contains(&id));
+        node.is_some_and(|n| {
+            !is_here(n) && n.endpoint.address().and_then(|a| a.client()) != Some(at)
+        })
+    }
+
+    fn others(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.nodes().filter(|n| !n.flags.contains(&Flag::Myself))
+    }
+
+    fn replicas(&self) -> impl Iterator<Item = (NodeId, SocketAddr)> {
+        let me = self.nodes.myself().map(|me| me.id);
+        let mine = self.others().filter(move |n| n.master.is_some() && n.master == me);
+        mine.filter(|n| is_here(n)).filter_map(|n| Some((n.id, n.endpoint.address()?.client()?)))
+    }
+}
+
+/// Whether a node answers this one.
+fn is_here(node: &Node) -> bool {
+    let out = [Flag::Failing, Flag::PossiblyFailing, Flag::NoAddress, Flag::Handshake];
+    node.link == "connected" && !out.iter().any(|flag| node.flags.contains(flag))
+}
+
+/// Whose line this is: `slave0:ip=10.0.0.4,port=6379,state=online,offset=42,lag=0`. Whoever is
+/// still being sent the data is left alone, too.
+fn replica(line: &str) -> Option<IpAddr> {
+    let (name, fields) = line.trim().split_once(':')?;
+    let index = name.strip_prefix("slave").or_else(|| name.strip_prefix("replica"))?;
+    index.parse::<u32>().ok()?;
+    fields.split(',').find_map(|field| field.strip_prefix("ip="))?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests;

@@ -43,6 +43,8 @@ pub enum Excuse {
     Fate,
     /// An empty server was started in place, without the step.
     InPlace,
+    /// Its master did not come back, and the record named a replica that did not have it.
+    Succession,
     /// A stale master took it, and nobody could know.
     Unknowable,
 }
@@ -100,6 +102,15 @@ impl Writes {
     pub fn remove(&mut self, others: &Self) {
         for (word, other) in self.0.iter_mut().zip(&others.0) {
             *word &= !other;
+        }
+    }
+
+    /// Takes some away.
+    pub fn take_out(&mut self, others: &[WriteId]) {
+        for write in others {
+            if let Some(word) = self.0.get_mut(write.0 as usize / 64) {
+                *word &= !(1 << (write.0 % 64));
+            }
         }
     }
 

@@ -5,7 +5,7 @@
 
 use cluster::nodes::NodesConf;
 use cluster::planner::DiskSeen;
-use cluster::protocol::Mark;
+use cluster::protocol::{Mark, Stopped};
 
 use crate::data::Writes;
 use crate::engine::{Proc, Role};
@@ -25,6 +25,10 @@ pub struct Disk {
     pub data: Writes,
     /// Whether there are data files, with keys or without.
     pub files: bool,
+    /// When data were written to it last.
+    pub written: u64,
+    /// What its server left when it was asked to stop.
+    pub stopped: Option<Note>,
     /// The birth mark.
     pub mark: Option<Mark>,
     /// Of which set it is.
@@ -33,6 +37,17 @@ pub struct Disk {
     pub ordinal: u32,
     /// Whether it is gone for good.
     pub lost: bool,
+}
+
+/// What a server writes down when it is asked to stop.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Note {
+    /// When.
+    pub at: u64,
+    /// Its offset.
+    pub offset: u64,
+    /// A replica: when its link was up last, if it was.
+    pub linked_at: Option<u64>,
 }
 
 /// nodes.conf as it is on a disk.
@@ -67,13 +82,19 @@ impl Disk {
     }
 
     /// What a step sees.
-    pub fn look(&self, procs: &[Proc], names: &Names, units: &Units) -> DiskSeen {
+    pub fn look(&self, now: u64, procs: &[Proc], names: &Names, units: &Units) -> DiskSeen {
+        let data = !self.data.is_empty();
         DiskSeen {
             nodes_conf: self.conf.text(procs, names, units),
-            data: !self.data.is_empty(),
+            data,
             files: self.files,
             mark: self.mark.clone(),
-            ..DiskSeen::default()
+            written_ago: data.then(|| now.saturating_sub(self.written)),
+            stopped: self.stopped.map(|note| Stopped {
+                ago: now.saturating_sub(note.at),
+                offset: note.offset,
+                linked_ago: note.linked_at.map(|at| now.saturating_sub(at)),
+            }),
         }
     }
 }

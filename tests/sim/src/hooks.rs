@@ -1,18 +1,22 @@
-//! The hooks, by the real ones' rules: post-start brings a guest in and holds the pod un-Ready,
-//! pre-stop hands over.
+//! The hooks, by the real ones' rules: post-start brings a guest in, has a replica succeed its master
+//! and holds the pod un-Ready; what it leaves undone its guard does; pre-stop hands over.
 //!
-//! Guarantees: each ends in time; what the real hooks ask the registry and the servers, these ask.
+//! Guarantees: each ends in time; what the real hooks ask the registry and the servers, these ask. What
+//! they decide is decided by the real code.
 
-use cluster::planner::Answer as Probed;
 use cluster::protocol::{Report, View};
 
-use crate::engine::{Owner, Takeover};
-use crate::ids::{Addr, Nid, ProcId};
+use crate::engine::Takeover;
+use crate::ids::ProcId;
 use crate::kube::{Phase, PodEvent};
 use crate::registry::{Answer, Caller, Request};
 use crate::world::{Event, World};
 
+mod guard;
 mod join;
+mod succeed;
+
+pub use succeed::Heir;
 
 /// A hook, by number.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -28,6 +32,8 @@ pub struct Hook {
     deadline: u64,
     state: State,
     nudged: u64,
+    /// How long the guard pauses; none while post-start has not ended.
+    guards: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -38,6 +44,10 @@ enum State {
     Gate,
     /// The registry is asked whether all others run.
     GateView,
+    /// What post-start left is looked at again.
+    Guard,
+    /// The registry is asked who is where.
+    GuardView,
     /// A guest asks whom to meet.
     Guest,
     /// Until the role has changed.
@@ -48,12 +58,28 @@ enum State {
     Joined,
     /// A guest has met somebody.
     Joining,
+    /// A replica that stops asks whether its master stops, too.
+    Last,
+    /// Until its master has stopped.
+    Outlast,
     /// The step's report is under way.
     Reported,
     /// Until the server answers.
     Server,
     /// Once deletions have reached all.
     Settled(Vec<ProcId>),
+    /// A replica whose master is missing.
+    Succeed,
+    /// Its request is under way.
+    Succeeding(Asked),
+}
+
+/// What a succession has asked the registry.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Asked {
+    Proposal,
+    Report,
+    View,
 }
 
 /// How long post-start may take.
@@ -73,9 +99,14 @@ impl World {
     pub fn start_pre_stop(&mut self, set: usize, ordinal: u32, proc: ProcId) {
         let server = self.proc(proc);
         let owner = server.is_master() && !server.me().slots.is_empty();
+        let follows = server.repl.is_some_and(|r| r.up.is_some());
         let token = self.sets[set].pods.get(&ordinal).is_some_and(|p| p.token);
-        let asks = token && owner && server.answers(self.now());
-        if !asks || self.online_replicas(proc).is_empty() {
+        let asks = token && server.answers(self.now());
+        if asks && follows {
+            let hook = self.start_hook(set, ordinal, proc, HAND_OVER, State::Last);
+            return self.queue.after(SETTLE, Event::Hook(hook));
+        }
+        if !asks || !owner || self.online_replicas(proc).is_empty() {
             return self.stops(set, ordinal);
         }
         let hook = self.start_hook(set, ordinal, proc, HAND_OVER, State::Heirs);
@@ -97,7 +128,7 @@ impl World {
                 self.hooks.remove(&before);
             }
             let uid = pod.uid;
-            let hook = Hook { set, ordinal, uid, proc, deadline, state, nudged: 0 };
+            let hook = Hook { set, ordinal, uid, proc, deadline, state, nudged: 0, guards: None };
             self.hooks.insert(id, hook);
             self.queue.after(20, Event::Hook(id));
         }
@@ -113,6 +144,7 @@ impl World {
             }
             // From 7.0 on the server takes no more writes, and waits for its replicas.
             self.procs[proc.0 as usize].paused_until = u64::MAX;
+            self.write_down(proc);
         }
         self.later(set, ordinal, 50..=250, PodEvent::Stop);
     }
@@ -162,6 +194,17 @@ impl World {
                 self.stops(hook.set, hook.ordinal);
             }
             State::HandOver => self.queue.after(20, Event::Hook(id)),
+            State::Last => self.hook_asks(id, Request::View),
+            State::Outlast => {
+                let linked = self.proc(hook.proc).repl.is_some_and(|r| r.up.is_some());
+                if late || !linked {
+                    self.stops(hook.set, hook.ordinal);
+                } else {
+                    self.queue.after(20, Event::Hook(id));
+                }
+            }
+            State::Succeed => self.succession_goes_on(id, &hook),
+            State::Guard => self.guard(id, &hook),
             _ => {}
         }
     }
@@ -172,9 +215,10 @@ impl World {
         if self.proc(hook.proc).dead {
             return;
         }
-        let view = match answer {
-            Answer::View(view) => Some(view),
-            Answer::Done | Answer::Failed { .. } => None,
+        let (view, failed) = match answer {
+            Answer::View(view) => (Some(view), None),
+            Answer::Done => (None, None),
+            Answer::Failed { why, .. } => (None, Some(why)),
         };
         match (hook.state.clone(), view) {
             (State::Reported, _) => {
@@ -183,14 +227,27 @@ impl World {
                     self.set_state(id, State::Guest);
                     self.hook_asks(id, Request::View);
                 } else {
-                    self.set_state(id, State::Gate);
-                    self.queue.after(1, Event::Hook(id));
+                    self.succeed(id, &hook, hook.deadline);
                 }
             }
             (State::Guest, Some(view)) => self.join(id, &hook, &view),
-            (State::Joined, _) => {
-                self.set_state(id, State::Gate);
-                self.queue.after(1, Event::Hook(id));
+            (State::Joined, _) if hook.guards.is_some() => self.guard_pauses(id),
+            (State::Joined, _) => self.succeed(id, &hook, hook.deadline),
+            (State::Succeeding(asked), view) => {
+                self.succession_hears(id, &hook, asked, view, failed)
+            }
+            (State::GuardView, Some(view)) => self.guard_view(id, &hook, &view),
+            (_, None) if hook.guards.is_some() => self.guard_pauses(id),
+            (State::Last, Some(view)) => {
+                let master = self.proc(hook.proc).repl.and_then(|r| r.host);
+                let at = |ips: &[_]| master.is_some_and(|m| ips.contains(&m.ip()));
+                let stops = view.pods.values().any(|p| p.deleting && at(&p.ips));
+                if stops {
+                    self.set_state(id, State::Outlast);
+                    self.queue.after(20, Event::Hook(id));
+                } else {
+                    self.stops(hook.set, hook.ordinal);
+                }
             }
             (State::GateView, Some(view)) => self.gate_view(id, &hook, &view),
             (State::Heirs, Some(view)) => {
@@ -200,19 +257,32 @@ impl World {
                 self.queue.after(SETTLE, Event::Hook(id));
             }
             (State::Choose(heirs), Some(view)) => self.hand_over(id, &hook, heirs, &view),
-            (State::Heirs | State::Choose(_), None) => self.stops(hook.set, hook.ordinal),
+            (State::Heirs | State::Choose(_) | State::Last, None) => {
+                self.stops(hook.set, hook.ordinal)
+            }
             _ => self.post_start_ends(id),
         }
     }
 
+    /// The pod runs, for all to see; what is left the guard does.
     fn post_start_ends(&mut self, id: HookId) {
+        let Some(hook) = self.hooks.get(&id).cloned() else { return };
+        if let Some(pod) = self.sets[hook.set].pods.get_mut(&hook.ordinal)
+            && pod.hook == Some(id)
+        {
+            pod.running = true;
+            pod.failures = 0;
+        }
+        self.start_guard(id);
+    }
+
+    fn hook_is_over(&mut self, id: HookId) {
         let Some(hook) = self.hooks.remove(&id) else { return };
+        self.successions.remove(&id);
         if let Some(pod) = self.sets[hook.set].pods.get_mut(&hook.ordinal)
             && pod.hook == Some(id)
         {
             pod.hook = None;
-            pod.running = true;
-            pod.failures = 0;
         }
     }
 
@@ -237,21 +307,10 @@ impl World {
             if let Some(hook) = self.hooks.get_mut(&id) {
                 hook.nudged = self.queue.now();
             }
-            self.follow_master(hook.proc);
+            self.redial(hook.proc);
         }
         self.set_state(id, State::Gate);
         self.queue.after(500, Event::Hook(id));
-    }
-
-    /// Naming the master again makes a replica look where it is now.
-    fn follow_master(&mut self, proc: ProcId) {
-        let server = self.proc(proc);
-        let Some(repl) = server.repl.filter(|r| r.up.is_none()) else { return };
-        let Some(of) = server.master() else { return };
-        let known = server.peer(of).and_then(|p| p.addr);
-        if known.is_some() && known != repl.host {
-            self.act(proc, |server, cx| server.replicate(cx, of));
-        }
     }
 
     // --- handing over ---
@@ -279,33 +338,5 @@ impl World {
         } else {
             self.stops(hook.set, hook.ordinal);
         }
-    }
-
-    // --- guests ---
-
-    /// A member of the set that has named its id, and knows others.
-    fn host(&mut self, own: &str, view: &View) -> Option<Addr> {
-        let others = view.pods.iter().filter(|(name, p)| **name != own && p.running);
-        let ips: Vec<_> = others.flat_map(|(_, p)| p.ips.clone()).collect();
-        ips.into_iter().filter_map(Addr::of).find(|addr| {
-            let (_, answer) = self.probe_at(addr.client());
-            let Some(id) = self.net.who(*addr) else { return false };
-            let server = self.proc(id);
-            matches!(answer, Probed::Node(_))
-                && server.peers.len() > 1
-                && matches!(server.with.owner, Owner::Pod { .. })
-        })
-    }
-
-    fn report_joined(&mut self, id: HookId, me: Option<Nid>) {
-        let report = match me {
-            Some(me) => Report {
-                node_id: Some(self.names.id(me)),
-                ..Report::normal("Joined", "joined as a replica")
-            },
-            None => Report::warning("NotJoined", "nobody to meet"),
-        };
-        self.set_state(id, State::Joined);
-        self.hook_asks(id, Request::Report(report));
     }
 }

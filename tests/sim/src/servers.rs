@@ -84,6 +84,8 @@ impl World {
             let disk = self.disk(disk);
             disk.conf = File::Of(id);
             disk.files |= with.persist;
+            // Post-start takes it away.
+            disk.stopped = None;
         }
         self.queue.after(loading + 1, Event::Cron(id));
         id

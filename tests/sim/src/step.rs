@@ -185,7 +185,8 @@ impl World {
         let caller = Caller::Step(id);
         match action {
             Action::ReadDisk => {
-                let seen = self.disks[disk.0].look(&self.procs, &self.names, &self.units);
+                let seen =
+                    self.disks[disk.0].look(self.now(), &self.procs, &self.names, &self.units);
                 self.fact(id, 1, Fact::Disk(seen));
             }
             Action::Register(body) => {

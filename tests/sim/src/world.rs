@@ -11,7 +11,7 @@ use cluster::server::ServerConfig;
 use crate::data::{Ledger, WriteId};
 use crate::disk::{Disk, DiskId};
 use crate::engine::{Packet, Proc};
-use crate::hooks::{Hook, HookId};
+use crate::hooks::{Heir, Hook, HookId};
 use crate::ids::{Addr, Names, ProcId};
 use crate::invariants::{Counts, Violation, Watch};
 use crate::kube::{PodEvent, Set};
@@ -57,6 +57,8 @@ pub struct World {
     pub runs: BTreeMap<RunId, Run>,
     /// Hooks under way.
     pub hooks: BTreeMap<HookId, Hook>,
+    /// Successions of theirs.
+    pub successions: BTreeMap<HookId, Heir>,
     /// The last number that was given.
     next: u32,
     /// What clients were told is kept.
@@ -189,6 +191,7 @@ impl World {
             ops: BTreeMap::new(),
             runs: BTreeMap::new(),
             hooks: BTreeMap::new(),
+            successions: BTreeMap::new(),
             next: 0,
             clients: [false; 2],
             config: crate::step::server_config(config.keeps),

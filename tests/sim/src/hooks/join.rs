@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use cluster::protocol::View;
+use cluster::planner::Answer as Probed;
+use cluster::protocol::{Report, View};
 
 use super::{Hook, HookId, State};
-use crate::engine::{Peer, Proc, Role};
-use crate::ids::Nid;
+use crate::engine::{Owner, Peer, Proc, Role};
+use crate::ids::{Addr, Nid};
+use crate::registry::Request;
 use crate::units::UnitSet;
 use crate::world::{Event, World};
 
@@ -32,6 +34,32 @@ impl World {
             return self.report_joined(id, None);
         }
         self.queue.after(100, Event::Hook(id));
+    }
+
+    /// A member of the set that has named its id, and knows others.
+    fn host(&mut self, own: &str, view: &View) -> Option<Addr> {
+        let others = view.pods.iter().filter(|(name, p)| **name != own && p.running);
+        let ips: Vec<_> = others.flat_map(|(_, p)| p.ips.clone()).collect();
+        ips.into_iter().filter_map(Addr::of).find(|addr| {
+            let (_, answer) = self.probe_at(addr.client());
+            let Some(id) = self.net.who(*addr) else { return false };
+            let server = self.proc(id);
+            matches!(answer, Probed::Node(_))
+                && server.peers.len() > 1
+                && matches!(server.with.owner, Owner::Pod { .. })
+        })
+    }
+
+    fn report_joined(&mut self, id: HookId, me: Option<Nid>) {
+        let report = match me {
+            Some(me) => Report {
+                node_id: Some(self.names.id(me)),
+                ..Report::normal("Joined", "joined as a replica")
+            },
+            None => Report::warning("NotJoined", "nobody to meet"),
+        };
+        self.set_state(id, State::Joined);
+        self.hook_asks(id, Request::Report(report));
     }
 }
 

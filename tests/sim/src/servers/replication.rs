@@ -3,6 +3,7 @@
 //! Guarantees: what a replica had before a copy is gone after it.
 
 use crate::data::WriteId;
+use crate::disk::Note;
 use crate::engine::{Family, Link, Proc};
 use crate::ids::ProcId;
 use crate::world::{Event, World};
@@ -121,7 +122,10 @@ impl World {
         proc.offset += 100;
         let (disk, persist) = (proc.with.disk, proc.with.persist);
         if let Some(disk) = disk.filter(|_| persist) {
-            self.disk(disk).data.insert(write);
+            let now = self.queue.now();
+            let disk = self.disk(disk);
+            disk.data.insert(write);
+            disk.written = now;
         }
         for i in 0..self.procs.len() {
             if Self::is_linked(&self.procs[i], id) {
@@ -136,7 +140,23 @@ impl World {
     pub fn persist(&mut self, id: ProcId) {
         let with = self.proc(id).with;
         if let (Some(disk), true) = (with.disk, with.persist) {
+            let now = self.now();
             self.disks[disk.0].data = self.proc(id).data.clone();
+            self.disks[disk.0].written = now;
+        }
+    }
+
+    /// How far its data go, for whoever has to know after an outage who has the newest.
+    pub fn write_down(&mut self, id: ProcId) {
+        let (now, server) = (self.now(), self.proc(id));
+        let linked_at = server.repl.and_then(|r| match (r.up, r.down_since) {
+            (Some(_), _) => Some(now),
+            (None, 0) => None,
+            (None, since) => Some(since),
+        });
+        let note = Note { at: now, offset: server.offset, linked_at };
+        if let Some(disk) = server.with.disk {
+            self.disk(disk).stopped = Some(note);
         }
     }
 }

@@ -45,14 +45,14 @@ impl World {
         }
     }
 
-    pub(super) fn inspect_at(&mut self, at: SocketAddr) -> (u64, Inspected) {
+    /// Asks what it and its cluster are.
+    pub fn inspect_at(&mut self, at: SocketAddr) -> (u64, Inspected) {
         let delay = self.chance(1..=15);
         let id = match self.at(at) {
             Err(delay) => return (delay, Inspected::Nobody),
             Ok(id) => id,
         };
-        let nodes = self.proc(id).nodes(&self.names, &self.units);
-        let nodes = NodesConf::parse(nodes.as_bytes()).ok().filter(|_| self.speaks(id));
+        let nodes = self.seen_nodes(id).ok().filter(|_| self.speaks(id));
         let Some(nodes) = nodes else { return (delay, Inspected::Unclear) };
         let proc = self.proc(id);
         let inspection = Inspection {
@@ -62,6 +62,13 @@ impl World {
             keys: !proc.data.is_empty(),
         };
         (delay, Inspected::Node(Box::new(inspection)))
+    }
+
+    /// What a server answers to CLUSTER NODES, if it makes sense: for a moment two members may follow
+    /// each other.
+    pub fn seen_nodes(&self, id: ProcId) -> Result<NodesConf, String> {
+        let text = self.proc(id).nodes(&self.names, &self.units);
+        NodesConf::parse(text.as_bytes()).map_err(|e| e.to_string())
     }
 
     pub(super) fn force_at(

@@ -103,8 +103,8 @@ impl World {
         let token = self.sets[set].pods.get(&ordinal).is_some_and(|p| p.token);
         let asks = token && server.answers(self.now());
         if asks && follows {
-            let hook = self.start_hook(set, ordinal, proc, HAND_OVER, State::Last);
-            return self.queue.after(SETTLE, Event::Hook(hook));
+            self.start_hook(set, ordinal, proc, HAND_OVER, State::Last);
+            return;
         }
         if !asks || !owner || self.online_replicas(proc).is_empty() {
             return self.stops(set, ordinal);
@@ -123,6 +123,7 @@ impl World {
     ) -> HookId {
         let id = HookId(self.number());
         let deadline = self.now() + patience;
+        let hook_waits = matches!(state, State::Last);
         if let Some(pod) = self.sets[set].pods.get_mut(&ordinal) {
             if let Some(before) = pod.hook.replace(id) {
                 self.hooks.remove(&before);
@@ -130,7 +131,8 @@ impl World {
             let uid = pod.uid;
             let hook = Hook { set, ordinal, uid, proc, deadline, state, nudged: 0, guards: None };
             self.hooks.insert(id, hook);
-            self.queue.after(20, Event::Hook(id));
+            let first = if hook_waits { SETTLE } else { 20 };
+            self.queue.after(first, Event::Hook(id));
         }
         id
     }

@@ -297,8 +297,11 @@ impl Standing<'_> {
         if !runs && !may_hold_data(heir_member) {
             return Err(format!("the disk of {heir_pod} is empty"));
         }
-        if let Some((name, member, _)) = known(from)
+        // Whoever follows the heir by its own disk has stepped down.
+        let follows = Role::Replica { of: *heir };
+        if let Some((name, member, identity)) = known(from)
             && name != self.pod
+            && identity.role != follows
             && let Some(pod) = self.pods.get(name)
         {
             if pod.uid == member.pod_uid && !pod.deleting {

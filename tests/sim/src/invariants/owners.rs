@@ -7,6 +7,7 @@ use crate::data::{Excuse, Writes};
 use crate::disk::{Claimed, DiskId};
 use crate::engine::{Owner, Peer};
 use crate::ids::{Nid, ProcId};
+use crate::schedule::Claims;
 use crate::units::Unit;
 use crate::world::World;
 
@@ -67,7 +68,9 @@ impl World {
     fn is_doomed(&self, id: ProcId) -> bool {
         let with = self.proc(id).with;
         let Owner::Pod { set, ordinal } = with.owner else { return false };
-        let kept = with.persist && with.disk.is_some_and(|disk| !self.disks[disk.0].lost);
+        // A disk without a claim ends with its pod.
+        let claims = self.schedule.config.claims == Claims::Yes;
+        let kept = claims && with.persist && with.disk.is_some_and(|d| !self.disks[d.0].lost);
         let pod = self.sets[set].pods.get(&ordinal);
         let stays = pod.is_some_and(|pod| pod.proc() == Some(id) && !pod.deleting);
         !kept && !stays

@@ -35,6 +35,7 @@ pub(crate) use owner::{covers, has_majority};
 
 mod around;
 mod file;
+mod handed_on;
 mod owner;
 
 /// How long members that exist and do not answer are waited for.
@@ -104,7 +105,8 @@ pub(super) fn is_sound(
             let Some(me) = conf.myself() else { return false };
             let owner = !me.slots.is_empty()
                 || view.is_some_and(|v| decide::inheritance(v, conf).is_some());
-            !is_cut_off(conf) && (!owner || data || files)
+            let open = view.is_some_and(|v| handed_on::open(v, conf).is_some());
+            !is_cut_off(conf) && !open && (!owner || data || files)
         }
     }
 }
@@ -126,6 +128,9 @@ impl Weak<'_> {
     fn with_file(&self, mut file: NodesConf) -> Step {
         if let Some(refusal) = self.view.and_then(|v| decide::twin(v, &file)) {
             return Step::Done(refusal);
+        }
+        if let Some(step) = self.handed_on(&file) {
+            return step;
         }
         let mut reason = self.reason();
         if let Some(view) = self.view

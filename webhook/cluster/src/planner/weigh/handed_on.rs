@@ -1,0 +1,163 @@
+//! Slots that have been handed on, or are about to be, while a file still says otherwise.
+//!
+//! | own file | what is known | decision |
+//! |---|---|---|
+//! | master | the record names its replica, which runs and is no master yet | that one becomes master first; then step down |
+//! | replica | its master has registered as a replica of this member, at an older epoch | the master was named: it becomes master first |
+//! | replica | the same, at a newer epoch | this member was named: the record has to say so again, then it succeeds |
+//! | replica | the record names it, at an epoch that its file has already | the record has to say a higher one |
+//!
+//! Two members that follow each other own nothing: a master that turns up as a replica loses its
+//! slots in all tables (`clusterProcessPacket`, up to 7.2), and nobody is elected without any. Two
+//! such files come about where the record of a succession is gone (one from a backup, disks that
+//! were copied) or a former master is back before its heir is elected.
+//!
+//! Guarantees: nobody starts as a replica of its own running replica; nobody succeeds a master that
+//! lives.
+
+use std::cmp::Ordering;
+
+use super::{FORCE_PATIENCE, Step, Weak};
+use crate::id::NodeId;
+use crate::nodes::{Node, NodesConf};
+use crate::planner::{Inspection, decide};
+use crate::protocol::{Identity, Proposal, Role, Severity, Succession, View};
+use crate::record;
+
+/// What is to be settled between this member and another one before it starts.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Open {
+    /// That one becomes the master of what this node, this member as it was, owned.
+    Other { heir: NodeId, was: Box<Node> },
+    /// This member does, instead of that one.
+    Own { from: NodeId },
+    /// The record's word for it comes too late by its epoch.
+    Late { from: NodeId, named: Succession },
+}
+
+/// Looks for it.
+pub(super) fn open(view: &View, conf: &NodesConf) -> Option<Open> {
+    let me = conf.myself()?;
+    let Some(of) = me.master else {
+        let named = view.successions.get(&me.id).filter(|s| s.epoch > me.config_epoch)?;
+        let owner = registered(view, named.heir).is_some_and(|i| i.role == Role::Master);
+        let runs = view.members.iter().any(|(name, member)| {
+            let pod = view.pods.get(name);
+            member.node_id == Some(named.heir)
+                && pod.is_some_and(|p| record::has_run_since(p, member))
+        });
+        let open = runs && !owner && !me.slots.is_empty();
+        return open.then(|| Open::Other { heir: named.heir, was: Box::new(me.clone()) });
+    };
+    let master = conf.node(of).filter(|m| m.is_master() && !m.slots.is_empty())?;
+    if decide::inheritance(view, conf).is_some() {
+        let named = view.successions.get(&of).filter(|s| s.epoch <= conf.vars().current_epoch)?;
+        return Some(Open::Late { from: of, named: named.clone() });
+    }
+    let its = registered(view, of).filter(|i| i.role == Role::Replica { of: me.id })?;
+    match its.config_epoch.cmp(&master.config_epoch) {
+        Ordering::Greater => Some(Open::Own { from: of }),
+        Ordering::Equal => None,
+        Ordering::Less => {
+            let mut was = master.clone();
+            (was.id, was.config_epoch) = (me.id, master.config_epoch.saturating_sub(1));
+            Some(Open::Other { heir: of, was: Box::new(was) })
+        }
+    }
+}
+
+/// What the disk held with which this id's present pod has registered.
+fn registered(view: &View, id: NodeId) -> Option<&Identity> {
+    view.members.values().filter_map(|m| m.disk.identity.as_ref()).find(|i| i.node_id == id)
+}
+
+// === impl Weak ===
+
+impl Weak<'_> {
+    /// The next step of it, if there is something to settle.
+    pub(super) fn handed_on(&self, file: &NodesConf) -> Option<Step> {
+        let view = self.view?;
+        match open(view, file)? {
+            // An empty master is weighed as such.
+            Open::Other { was, .. } if !self.data && file.node(was.id)?.is_master() => None,
+            Open::Other { heir, was } => Some(self.after(file, heir, &was)),
+            Open::Own { from } => self.instead(file, from, view),
+            Open::Late { from, named } => {
+                let epoch = self.highest_epoch(view).saturating_add(1);
+                Some(self.say(from, Succession { epoch, ..named }))
+            }
+        }
+    }
+
+    /// The heir becomes master first.
+    fn after(&self, file: &NodesConf, heir: NodeId, was: &Node) -> Step {
+        let start = |epoch| {
+            let mut file = file.clone();
+            match file.step_down(heir, epoch) {
+                Ok(()) => self.done(
+                    file,
+                    "SteppedDown",
+                    &format!("{heir} owns this member's slots at epoch {epoch}; "),
+                    Severity::Normal,
+                ),
+                Err(unknown) => self.refuse(format!(
+                    "the node {} owns this member's slots and is not in its nodes.conf: start it \
+                     first, or join this member by hand",
+                    unknown.0
+                )),
+            }
+        };
+        if let Some((owner, epoch)) = self.succeeded_by(was)
+            && owner == heir
+        {
+            return start(epoch);
+        }
+        let Some((at, found)) = self.inspection(heir) else {
+            // It is not there: by the record it begins as the owner.
+            let named = self.view.and_then(|v| v.successions.get(&was.id));
+            return match named.filter(|s| s.heir == heir && s.epoch > was.config_epoch) {
+                Some(named) => start(named.epoch),
+                None => self.bequeath(heir, was),
+            };
+        };
+        if let Some(force) = &self.weighing.force {
+            if self.now.0.saturating_sub(force.since.0) < FORCE_PATIENCE.0 {
+                return Step::Wait(format!("{heir} to be the master of its shard"));
+            }
+            return self.refuse(format!(
+                "the record names {heir} heir of this member's slots, and it did not become their \
+                 master in time; trying again"
+            ));
+        }
+        if self.patient() {
+            return Step::Wait(format!("{heir} to be the master of its shard"));
+        }
+        self.promote(at, found, was)
+    }
+
+    /// This member succeeds the one that follows it.
+    fn instead(&self, file: &NodesConf, from: NodeId, view: &View) -> Option<Step> {
+        let owns = |i: &Inspection| i.nodes.myself().is_some_and(|n| !n.slots.is_empty());
+        if !self.data || self.inspection(from).is_some_and(|(_, found)| owns(found)) {
+            return None;
+        }
+        let slots = file.node(from)?.slots.clone();
+        let epoch = self.highest_epoch(view).saturating_add(1);
+        let reason = format!("it follows {} by its own disk", view.pod);
+        let heir = file.myself()?.id;
+        Some(self.say(from, Succession { heir, slots, epoch, reason }))
+    }
+
+    fn say(&self, from: NodeId, succession: Succession) -> Step {
+        if let Some(why) = &self.weighing.refused
+            && !self.patient()
+        {
+            return self.refuse(format!("this member could not be named heir of {from}: {why}"));
+        }
+        Step::Propose(Proposal::Succeed { from, succession })
+    }
+
+    fn inspection(&self, id: NodeId) -> Option<(std::net::SocketAddr, &Inspection)> {
+        self.weighing.living().find(|(_, i)| i.nodes.myself().is_some_and(|n| n.id == id))
+    }
+}

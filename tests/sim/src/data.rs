@@ -43,6 +43,9 @@ pub enum Excuse {
     Fate,
     /// An empty server was started in place, without the step.
     InPlace,
+    /// Another member had taken the address of its master, and the last replica that had it copied
+    /// that one by itself.
+    Swapped,
     /// Its master did not come back, and the record named a replica that did not have it.
     Succession,
     /// A stale master took it, and nobody could know.

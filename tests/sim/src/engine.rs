@@ -107,6 +107,10 @@ pub struct Proc {
     pub paused_until: u64,
     /// Its replication, if it is a replica.
     pub repl: Option<Repl>,
+    /// Whom it has copied last, while it is a replica.
+    pub copy_of: Option<ProcId>,
+    /// Where it has copied its own master.
+    pub followed_at: Option<Addr>,
     /// Goes up whenever its own replicas have to start over.
     pub stream: u32,
     /// What it holds.

@@ -84,7 +84,8 @@ pub fn past(facts: &Facts<'_>) -> Vec<String> {
         let planned = Ordinal::of_pod(name, facts.set)
             .filter(|ordinal| facts.plan.seat(*ordinal).is_some())
             .map(|ordinal| facts.plan.node_id(ordinal));
-        if let Some(identity) = &member.disk.identity
+        // What a disk was that has been lost since counts as well.
+        if let Some(identity) = member.disk.identity.as_ref().or(member.was.as_ref())
             && Some(identity.node_id) != planned
         {
             reasons.push(format!(

@@ -56,6 +56,11 @@ pub fn known_identity(plan: &Plan, set: &str, pod: &str, member: &Member) -> Opt
     if !has_begun(plan, member) {
         return None;
     }
+    planned(plan, set, pod)
+}
+
+/// What the plan makes of a pod.
+fn planned(plan: &Plan, set: &str, pod: &str) -> Option<Identity> {
     let ordinal = Ordinal::of_pod(pod, set)?;
     let seat = plan.seat(ordinal)?;
     let role = match seat.master {
@@ -69,6 +74,35 @@ pub fn known_identity(plan: &Plan, set: &str, pod: &str, member: &Member) -> Opt
         config_epoch: plan.epoch(seat.shard),
         current_epoch: plan.current_epoch(),
     })
+}
+
+/// What all members are as far as is known, by pod.
+///
+/// Two that follow each other by what they registered have changed places since one of them did, and
+/// then lost what would say so: they count as what the plan has made them. Its epochs are the lowest
+/// of all, so that whoever knows better is believed.
+pub fn identities(
+    plan: &Plan,
+    set: &str,
+    members: &BTreeMap<String, Member>,
+) -> BTreeMap<String, Identity> {
+    let known: BTreeMap<String, Identity> = members
+        .iter()
+        .filter_map(|(pod, member)| Some((pod.clone(), known_identity(plan, set, pod, member)?)))
+        .collect();
+    let follows = |id: NodeId| {
+        known.values().find(|i| i.node_id == id).and_then(|i| match i.role {
+            Role::Replica { of } => Some(of),
+            Role::Master => None,
+        })
+    };
+    let circle =
+        |identity: &Identity| follows(identity.node_id).and_then(follows) == Some(identity.node_id);
+    let settled = |pod: &String, identity: &Identity| {
+        let planned = planned(plan, set, pod).filter(|p| p.node_id == identity.node_id);
+        planned.filter(|_| circle(identity)).unwrap_or_else(|| identity.clone())
+    };
+    known.iter().map(|(pod, identity)| (pod.clone(), settled(pod, identity))).collect()
 }
 
 /// What a member was whose disk is blank now, in the plan's present generation: what it was before

@@ -4,6 +4,7 @@
 //! deeper than [`MAX_DEPTH`], and holds no more than the caller's limit.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 /// Arrays nested deeper than this are refused; the server's replies that matter here have 4.
 pub const MAX_DEPTH: usize = 8;
@@ -30,6 +31,12 @@ pub struct RespError(&'static str);
 /// A field of INFO's answer.
 pub fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+}
+
+/// Where a replica dials its master, by INFO replication; `None` for the empty address.
+pub fn dialled(replication: &str) -> Option<SocketAddr> {
+    let port = field(replication, "master_port")?.parse().ok()?;
+    Some(SocketAddr::new(field(replication, "master_host")?.parse().ok()?, port))
 }
 
 /// How many keys a server holds, all databases together, by INFO's section `keyspace`:

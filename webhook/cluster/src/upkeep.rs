@@ -50,10 +50,7 @@ impl Standing {
             Some("up") => Link::Up,
             _ => Link::Down,
         });
-        let dials = (|| {
-            let port = said("master_port")?.parse().ok()?;
-            Some(SocketAddr::new(said("master_host")?.parse().ok()?, port))
-        })();
+        let dials = resp::dialled(replication);
         let copied_by = replication.lines().filter_map(replica).collect();
         let ok = resp::field(cluster, "cluster_state") == Some("ok");
         Ok(Self { nodes, ok, link, dials, copied_by })

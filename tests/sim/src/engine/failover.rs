@@ -103,6 +103,7 @@ impl Proc {
         my.role = Role::Master;
         my.slots.add(units);
         self.repl = None;
+        self.copy_of = None;
         self.manual = Manual::default();
         self.auth = Election::default();
         self.update_state(cx);

@@ -35,6 +35,8 @@ impl Proc {
             manual: Manual::default(),
             paused_until: 0,
             repl: None,
+            copy_of: None,
+            followed_at: None,
             stream: 0,
             data,
             offset: 0,

@@ -2,9 +2,9 @@
 //!
 //! Guarantees: what a replica had before a copy is gone after it.
 
-use crate::data::WriteId;
+use crate::data::{Excuse, WriteId, Writes};
 use crate::disk::Note;
-use crate::engine::{Family, Link, Proc};
+use crate::engine::{Family, Link, Owner, Proc};
 use crate::ids::ProcId;
 use crate::world::{Event, World};
 
@@ -99,13 +99,29 @@ impl World {
         let proc = &mut self.procs[id.0 as usize];
         proc.repl = Some(repl);
         proc.offset = offset;
+        proc.copy_of = Some(link.to);
         let before = std::mem::replace(&mut proc.data, data);
+        self.note_source(id, link.to, &before);
         self.tell(|| {
             let (had, has) = (before.count(), self.proc(id).data.count());
             format!("{} has copied {}: had {had} keys, has {has}", self.who(id), self.who(link.to))
         });
         self.persist(id);
         self.check_copy(id, link.to);
+    }
+
+    /// Where its master was somebody else may be now: the engine copies whoever answers there.
+    fn note_source(&mut self, id: ProcId, from: ProcId, before: &Writes) {
+        let (replica, source) = (self.proc(id), self.proc(from));
+        let host = replica.repl.and_then(|r| r.host);
+        if replica.master() == Some(source.id()) {
+            self.procs[id.0 as usize].followed_at = host;
+        } else if replica.followed_at == host
+            && let Owner::Pod { set, .. } = replica.with.owner
+        {
+            self.persist(id);
+            self.excuse_if_last(set, before, Excuse::Swapped);
+        }
     }
 
     /// A write comes over a replica's link.

@@ -59,6 +59,8 @@ impl World {
             nodes,
             offset: proc.offset,
             link: proc.repl.map(|r| if r.up.is_some() { Link::Up } else { Link::Down }),
+            // Each server's data are its own until it has copied somebody else's.
+            stream: Some(format!("{:?}", proc.copy_of.unwrap_or(id))),
             keys: !proc.data.is_empty(),
         };
         (delay, Inspected::Node(Box::new(inspection)))

@@ -140,6 +140,8 @@ pub struct Inspection {
     pub offset: u64,
     /// A replica: whether the link to its master is up. A master: `None`.
     pub link: Option<Link>,
+    /// Whose data these are (`master_replid`): a replica that has copied a server has that one's.
+    pub stream: Option<String>,
     /// Whether it holds any keys.
     pub keys: bool,
 }
@@ -162,7 +164,8 @@ impl Inspection {
             _ => Link::Down,
         });
         let offset = offset.and_then(|v| v.parse().ok()).unwrap_or(0);
-        Ok(Self { nodes, offset, link, keys: *keys > 0 })
+        let stream = said("master_replid").map(str::to_owned);
+        Ok(Self { nodes, offset, link, stream, keys: *keys > 0 })
     }
 }
 

@@ -163,7 +163,8 @@ impl Weak<'_> {
     fn remembered(&self) -> Option<Identity> {
         let view = self.view?;
         let own = view.members.get(&view.pod).into_iter().chain(&view.before);
-        own.filter_map(|m| record::remembered(&view.plan, &view.name, &view.pod, m)).next()
+        let mut was = own.filter_map(|m| record::remembered(&view.plan, &view.name, &view.pod, m));
+        was.next()
     }
 
     fn reason(&self) -> &'static str {

@@ -20,6 +20,8 @@ struct World {
     just_read: BTreeSet<NodeId>,
     /// Whether a replica that is told to is elected.
     elects: bool,
+    /// Replicas whose link is up, and whom they have copied.
+    copies: BTreeMap<NodeId, NodeId>,
     /// Servers that load their data.
     loading: BTreeSet<SocketAddr>,
 }
@@ -34,6 +36,7 @@ impl World {
             full: plan().ordinals().map(|o| plan().node_id(o)).collect(),
             just_read: BTreeSet::new(),
             elects: true,
+            copies: BTreeMap::new(),
             loading: BTreeSet::new(),
         };
         for ordinal in 1..6 {
@@ -150,7 +153,8 @@ impl World {
                 true => 100,
                 false => 0,
             },
-            link: me.master.map(|_| Link::Down),
+            link: me.master.map(|_| self.copies.get(&me.id).map_or(Link::Down, |_| Link::Up)),
+            stream: Some(self.copies.get(&me.id).unwrap_or(&me.id).to_string()),
             keys: self.full.contains(&me.id),
         }
     }

@@ -23,9 +23,14 @@ impl Weak<'_> {
         let me = self.own_id()?;
         let epoch = self.view.map_or(0, |view| self.highest_epoch(view));
         let epoch = epoch.max(self.remains.map_or(0, |r| r.epoch));
-        match self.witness(me) {
-            Some(witness) => NodesConf::assemble(me, witness.sketches(), epoch, self.target).ok(),
-            None => self.by_record(me, epoch).or_else(|| self.replica_as_it_is()),
+        let seen = self.witness(me).map(NodesConf::sketches);
+        let by_witness = |seen| NodesConf::assemble(me, seen, epoch, self.target).ok();
+        // Where two members follow each other, nobody who lives can say which of them owns.
+        let by_record = || self.by_record(me, epoch, seen.clone().unwrap_or_default());
+        match seen.clone().and_then(by_witness) {
+            Some(file) => Some(file),
+            None if seen.is_some() => by_record(),
+            None => by_record().or_else(|| self.replica_as_it_is()),
         }
     }
 
@@ -43,13 +48,13 @@ impl Weak<'_> {
 
     /// A damaged file made whole by the record, when nobody is there to ask. Of a master's own
     /// slots only its own file is believed: it may have got some since it registered.
-    fn by_record(&self, me: NodeId, epoch: u64) -> Option<NodesConf> {
+    fn by_record(&self, me: NodeId, epoch: u64, seen: Vec<Sketch>) -> Option<NodesConf> {
         let (view, remains) = (self.view?, self.remains?);
         if self.patient() && self.others_come(view) {
             return None;
         }
         let proven = remains.sketches.iter().any(|s| s.id == me);
-        let file = self.completed(view, remains.clone(), me, epoch)?;
+        let file = self.completed(view, remains.clone(), me, epoch, seen)?;
         let own = file.myself()?;
         let inherited = view.successions.values().any(|s| s.heir == me && s.slots == own.slots);
         (own.slots.is_empty() || proven || inherited).then_some(file)
@@ -67,7 +72,8 @@ impl Weak<'_> {
         if others.any(|name| name != view.pod && !known.contains_key(&name)) {
             return None;
         }
-        let file = self.completed(view, Remains::default(), me, self.highest_epoch(view))?;
+        let file =
+            self.completed(view, Remains::default(), me, self.highest_epoch(view), Vec::new())?;
         (!view.forgotten.contains(&me)).then_some(file)
     }
 
@@ -77,16 +83,17 @@ impl Weak<'_> {
         remains: Remains,
         me: NodeId,
         epoch: u64,
+        seen: Vec<Sketch>,
     ) -> Option<NodesConf> {
-        let record = all_members(view).into_iter().filter_map(|(name, member)| {
-            let identity = record::known_identity(&view.plan, &view.name, &name, &member)?;
+        let identities = record::identities(&view.plan, &view.name, &all_members(view));
+        let record = identities.into_values().map(|identity| {
             let duty = match identity.role {
                 Role::Master => {
                     Duty::Master { slots: identity.slots, config_epoch: identity.config_epoch }
                 }
                 Role::Replica { of } => Duty::Replica { of },
             };
-            Some(Sketch { id: identity.node_id, address: None, duty, shard_id: None })
+            Sketch { id: identity.node_id, address: None, duty, shard_id: None }
         });
         // An heir owns what it inherited; whoever left it follows.
         let heirs = view.successions.iter().flat_map(|(from, s)| {
@@ -94,7 +101,7 @@ impl Weak<'_> {
             let sketch = |id, duty| Sketch { id, address: None, duty, shard_id: None };
             [sketch(s.heir, owns), sketch(*from, Duty::Replica { of: s.heir })]
         });
-        remains.complete(me, record.chain(heirs), epoch, self.target).ok()
+        remains.complete(me, record.chain(heirs).chain(seen), epoch, self.target).ok()
     }
 
     /// Of the living members that know this one, the one that has seen the most.

@@ -20,9 +20,9 @@ use std::cmp::Ordering;
 use super::{FORCE_PATIENCE, Step, Weak};
 use crate::id::NodeId;
 use crate::nodes::{Node, NodesConf};
+use crate::past::is_unrecorded;
 use crate::planner::{Inspection, decide};
-use crate::protocol::{Identity, Proposal, Role, Severity, Succession, View};
-use crate::record;
+use crate::protocol::{Identity, Pod, Proposal, Role, Severity, Succession, View};
 
 /// What is to be settled between this member and another one before it starts.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +33,8 @@ pub(super) enum Open {
     Own { from: NodeId },
     /// The record's word for it comes too late by its epoch.
     Late { from: NodeId, named: Succession },
+    /// The record has lost members that run: the master has to be asked what it is.
+    Unknown { master: NodeId },
 }
 
 /// Looks for it.
@@ -41,12 +43,7 @@ pub(super) fn open(view: &View, conf: &NodesConf) -> Option<Open> {
     let Some(of) = me.master else {
         let named = view.successions.get(&me.id).filter(|s| s.epoch > me.config_epoch)?;
         let owner = registered(view, named.heir).is_some_and(|i| i.role == Role::Master);
-        let runs = view.members.iter().any(|(name, member)| {
-            let pod = view.pods.get(name);
-            member.node_id == Some(named.heir)
-                && pod.is_some_and(|p| record::has_run_since(p, member))
-        });
-        let open = runs && !owner && !me.slots.is_empty();
+        let open = is_here(view, named.heir) && !owner && !me.slots.is_empty();
         return open.then(|| Open::Other { heir: named.heir, was: Box::new(me.clone()) });
     };
     let master = conf.node(of).filter(|m| m.is_master() && !m.slots.is_empty())?;
@@ -54,16 +51,36 @@ pub(super) fn open(view: &View, conf: &NodesConf) -> Option<Open> {
         let named = view.successions.get(&of).filter(|s| s.epoch <= conf.vars().current_epoch)?;
         return Some(Open::Late { from: of, named: named.clone() });
     }
-    let its = registered(view, of).filter(|i| i.role == Role::Replica { of: me.id })?;
+    let Some(its) = registered(view, of) else {
+        let unrecorded = |(name, pod): (&String, &Pod)| is_unrecorded(name, pod, &view.members);
+        return view.pods.iter().any(unrecorded).then_some(Open::Unknown { master: of });
+    };
+    between(me, master, its)
+}
+
+/// Between a replica and its master, which says this of itself.
+fn between(me: &Node, master: &Node, its: &Identity) -> Option<Open> {
+    if its.role != (Role::Replica { of: me.id }) {
+        return None;
+    }
     match its.config_epoch.cmp(&master.config_epoch) {
-        Ordering::Greater => Some(Open::Own { from: of }),
+        Ordering::Greater => Some(Open::Own { from: master.id }),
         Ordering::Equal => None,
         Ordering::Less => {
             let mut was = master.clone();
             (was.id, was.config_epoch) = (me.id, master.config_epoch.saturating_sub(1));
-            Some(Open::Other { heir: of, was: Box::new(was) })
+            Some(Open::Other { heir: master.id, was: Box::new(was) })
         }
     }
+}
+
+/// Whether the present pod of a node has registered: it may have read the record before the node was
+/// named, so that it starts as what its file says.
+pub(super) fn is_here(view: &View, id: NodeId) -> bool {
+    view.members.iter().any(|(name, m)| {
+        let is = m.node_id.or(m.disk.identity.as_ref().map(|i| i.node_id)) == Some(id);
+        is && view.pods.get(name).is_some_and(|pod| !pod.deleting)
+    })
 }
 
 /// What the disk held with which this id's present pod has registered.
@@ -77,7 +94,15 @@ impl Weak<'_> {
     /// The next step of it, if there is something to settle.
     pub(super) fn handed_on(&self, file: &NodesConf) -> Option<Step> {
         let view = self.view?;
-        match open(view, file)? {
+        let open = match open(view, file)? {
+            Open::Unknown { master } => {
+                let its = self.inspection(master)?.1.nodes.identity()?;
+                between(file.myself()?, file.node(master)?, &its)?
+            }
+            open => open,
+        };
+        match open {
+            Open::Unknown { .. } => None,
             // An empty master is weighed as such.
             Open::Other { was, .. } if !self.data && file.node(was.id)?.is_master() => None,
             Open::Other { heir, was } => Some(self.after(file, heir, &was)),
@@ -113,6 +138,9 @@ impl Weak<'_> {
             return start(epoch);
         }
         let Some((at, found)) = self.inspection(heir) else {
+            if self.view.is_some_and(|view| is_here(view, heir)) {
+                return self.not_yet(heir);
+            }
             // It is not there: by the record it begins as the owner.
             let named = self.view.and_then(|v| v.successions.get(&was.id));
             return match named.filter(|s| s.heir == heir && s.epoch > was.config_epoch) {
@@ -130,9 +158,20 @@ impl Weak<'_> {
             ));
         }
         if self.patient() {
-            return Step::Wait(format!("{heir} to be the master of its shard"));
+            return self.not_yet(heir);
         }
         self.promote(at, found, was)
+    }
+
+    /// Waits for a named heir that may start, or run, as a replica of this member.
+    pub(super) fn not_yet(&self, heir: NodeId) -> Step {
+        if self.patient() {
+            return Step::Wait(format!("{heir} to be the master of its shard"));
+        }
+        self.refuse(format!(
+            "{heir} was named heir of this member's slots and has not said yet that it is their \
+             master: see that it can be reached; trying again"
+        ))
     }
 
     /// This member succeeds the one that follows it.

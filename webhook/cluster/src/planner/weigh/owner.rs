@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
+use super::handed_on::is_here;
 use super::{FORCE_PATIENCE, MAJORITY_PATIENCE, Step, Weak, all_members, standing};
 use crate::id::NodeId;
 use crate::nodes::{Flag, Node, NodesConf};
@@ -72,6 +73,9 @@ impl Weak<'_> {
                 force.id
             ));
         }
+        if let Some(heir) = self.awaited(me) {
+            return self.not_yet(heir);
+        }
         let mates: Vec<_> = self
             .weighing
             .living()
@@ -79,7 +83,7 @@ impl Weak<'_> {
             .collect();
         // Keys alone count. A replica that has read its log and has not met its master since has
         // them all and an offset of 0: the offset only ranks those that have one.
-        let with_data = mates.iter().filter(|(_, i)| i.keys);
+        let with_data = mates.iter().filter(|(_, i)| i.keys && !self.copies_another(i, me.id));
         if let Some((at, heir)) = with_data.max_by_key(|(_, i)| i.offset) {
             return self.promote(*at, heir, me);
         }
@@ -163,7 +167,23 @@ impl Weak<'_> {
         let told = decide::owner_above(self.view?, me)?;
         // Named by the record and running as a replica: it has to be made master first.
         let runs = living.iter().any(|i| i.nodes.myself().is_some_and(|n| n.id == told.0));
-        (!runs).then_some(told)
+        (!runs && self.awaited(me).is_none()).then_some(told)
+    }
+
+    /// The heir that the record names, if its pod is there and it does not answer: it may start as
+    /// a replica of this member.
+    fn awaited(&self, me: &Node) -> Option<NodeId> {
+        let view = self.view?;
+        let named = view.successions.get(&me.id).filter(|s| s.epoch > me.config_epoch)?;
+        let answers = self
+            .weighing
+            .living()
+            .any(|(_, i)| i.nodes.myself().is_some_and(|n| n.id == named.heir));
+        let owns = |i: &crate::protocol::Identity| {
+            i.node_id == named.heir && i.role == Role::Master && covers(&i.slots, &named.slots)
+        };
+        let owner = view.members.values().filter_map(|m| m.disk.identity.as_ref()).any(owns);
+        (!answers && !owner && is_here(view, named.heir)).then_some(named.heir)
     }
 
     pub(super) fn follow(&self, mut file: NodesConf, heir: NodeId, epoch: u64) -> Step {
@@ -213,6 +233,15 @@ impl Weak<'_> {
                  masters is there to elect it, and the registry is away; trying again"
             )),
         }
+    }
+
+    /// Whether a replica has become a copy of another shard's master, which has taken the address of
+    /// its own: an engine asks nobody's id when it copies, and throws away what it had.
+    fn copies_another(&self, replica: &Inspection, me: NodeId) -> bool {
+        let copied = |i: &Inspection| i.stream.is_some() && i.stream == replica.stream;
+        self.weighing.living().filter(|(_, i)| copied(i)).any(|(_, i)| {
+            i.nodes.myself().is_some_and(|n| n.id != me && n.is_master() && !n.slots.is_empty())
+        })
     }
 
     pub(super) fn bequeath(&self, heir: NodeId, me: &Node) -> Step {

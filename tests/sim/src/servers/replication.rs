@@ -94,12 +94,13 @@ impl World {
             return;
         }
         let (data, offset) = (source.data.clone(), source.offset);
+        let root = Some(source.copy_of.unwrap_or(link.to));
         repl.up = Some(link);
         repl.last_io = now;
         let proc = &mut self.procs[id.0 as usize];
         proc.repl = Some(repl);
         proc.offset = offset;
-        proc.copy_of = Some(link.to);
+        proc.copy_of = root;
         let before = std::mem::replace(&mut proc.data, data);
         self.note_source(id, link.to, &before);
         self.tell(|| {

@@ -275,7 +275,7 @@ impl Weak<'_> {
             if self.patient() {
                 return Step::Wait("members that are loading".to_owned());
             }
-            if self.remembered().is_some_and(|was| !was.slots.is_empty()) {
+            if self.remembered().is_some() {
                 return self.refuse(unheard());
             }
         }
@@ -286,6 +286,14 @@ impl Weak<'_> {
             }
             (None, None) => "the disk is empty".to_owned(),
         };
+        // Nobody owns anything, so there is nothing to join; where all come at once nobody waits for
+        // this one.
+        if !lives && view.parallel {
+            return self.refuse(format!(
+                "{why}, and no member runs that owns slots: let the others start; if their data are \
+                 not needed, delete their claims; trying again"
+            ));
+        }
         Step::Done(Decision::Guest { why: format!("{why}, so it starts without slots") })
     }
 
@@ -367,8 +375,8 @@ fn damaged(why: &str) -> String {
 }
 
 fn unheard() -> String {
-    "this member's disk is empty, it owned slots, and the members that run do not say what they know: \
-     they are loading, or have another password; trying again"
+    "this member's disk is empty, and the members that run do not say what they know of it: they are \
+     loading, or have another password; trying again"
         .to_owned()
 }
 

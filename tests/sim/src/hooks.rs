@@ -36,7 +36,7 @@ pub struct Hook {
     guards: Option<u64>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 enum State {
     /// As [`State::Heirs`], asked again.
     Choose(Vec<ProcId>),
@@ -239,7 +239,7 @@ impl World {
                 self.succession_hears(id, &hook, asked, view, failed)
             }
             (State::GuardView, Some(view)) => self.guard_view(id, &hook, &view),
-            (_, None) if hook.guards.is_some() => self.guard_pauses(id),
+            (_, None) if hook.guards.is_some() => self.guard_resolves(id, &hook),
             (State::Last, Some(view)) => {
                 let master = self.proc(hook.proc).repl.and_then(|r| r.host);
                 let at = |ips: &[_]| master.is_some_and(|m| ips.contains(&m.ip()));

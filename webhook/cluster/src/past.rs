@@ -84,14 +84,11 @@ pub fn past(facts: &Facts<'_>) -> Vec<String> {
         let planned = Ordinal::of_pod(name, facts.set)
             .filter(|ordinal| facts.plan.seat(*ordinal).is_some())
             .map(|ordinal| facts.plan.node_id(ordinal));
-        // What a disk was that has been lost since counts as well.
-        if let Some(identity) = member.disk.identity.as_ref().or(member.was.as_ref())
-            && Some(identity.node_id) != planned
-        {
-            reasons.push(format!(
-                "member {name} has node id {} on its disk, which is not the plan's",
-                identity.node_id
-            ));
+        // What a disk was that has been lost since counts as well, and who a guest is now.
+        let identity = member.disk.identity.as_ref().or(member.was.as_ref());
+        let ids = identity.map(|i| i.node_id).into_iter().chain(member.node_id);
+        if let Some(id) = ids.into_iter().find(|id| Some(*id) != planned) {
+            reasons.push(format!("member {name} is or was node {id}, which is not the plan's"));
         }
     }
     reasons

@@ -318,6 +318,15 @@ pub enum Proposal {
         #[serde(flatten)]
         succession: Succession,
     },
+    /// The same where `from` follows the heir already, by its own word: the record of it is lost.
+    #[serde(rename_all = "camelCase")]
+    Settle {
+        /// The former owner.
+        from: NodeId,
+        /// The new one and what it has.
+        #[serde(flatten)]
+        succession: Succession,
+    },
     /// All disks are empty: the cluster begins again, in the plan's next generation.
     #[serde(rename_all = "camelCase")]
     Anew {

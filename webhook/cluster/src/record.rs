@@ -225,6 +225,15 @@ fn within(part: SlotRange, all: &[SlotRange]) -> bool {
     all.iter().any(|range| range.start() <= part.start() && part.end() <= range.end())
 }
 
+/// What is known of the owner whose slots another one is to get.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Former {
+    /// It proposes itself, or must not be there.
+    Gone,
+    /// It is a replica of the heir.
+    Follows,
+}
+
 /// Judges a proposal.
 ///
 /// # Errors
@@ -232,7 +241,10 @@ fn within(part: SlotRange, all: &[SlotRange]) -> bool {
 pub fn judge(proposal: &Proposal, standing: &Standing<'_>) -> Result<Change, String> {
     match proposal {
         Proposal::Anew { generation } => standing.anew(*generation),
-        Proposal::Succeed { from, succession } => standing.succeed(*from, succession),
+        Proposal::Succeed { from, succession } => standing.succeed(*from, succession, Former::Gone),
+        Proposal::Settle { from, succession } => {
+            standing.succeed(*from, succession, Former::Follows)
+        }
     }
 }
 
@@ -285,7 +297,12 @@ impl Standing<'_> {
         }
     }
 
-    fn succeed(&self, from: NodeId, succession: &Succession) -> Result<Change, String> {
+    fn succeed(
+        &self,
+        from: NodeId,
+        succession: &Succession,
+        former: Former,
+    ) -> Result<Change, String> {
         let Succession { heir, slots, epoch, .. } = succession;
         let known = |id: NodeId| {
             self.members.iter().find_map(|(name, member)| {
@@ -317,25 +334,15 @@ impl Standing<'_> {
         if slots.is_empty() {
             return Err(format!("{from} has no slots to inherit"));
         }
-        let Some((heir_pod, heir_member, heir_identity)) = known(*heir) else {
-            return Err(format!("{heir} is not a member that has registered"));
-        };
-        // Unless they are the very ones: it had them before and has followed `from` since.
-        let other = heir_identity.slots.iter().any(|own| !within(*own, slots));
-        if heir_identity.role == Role::Master && other {
-            return Err(format!("{heir_pod} owns slots of its own"));
+        match known(*heir) {
+            Some((pod, member, identity)) => self.may_inherit(pod, member, &identity, slots)?,
+            // The record was lost: a member that has not registered since may be the one.
+            None if self.knows_not_all() => {}
+            None => return Err(format!("{heir} is not a member that has registered")),
         }
-        // A server that keeps nothing has its data while it runs; whoever proposes has seen them.
-        let runs =
-            self.pods.get(heir_pod).is_some_and(|p| p.running && p.uid == heir_member.pod_uid);
-        if !runs && !may_hold_data(heir_member) {
-            return Err(format!("the disk of {heir_pod} is empty"));
-        }
-        // Whoever follows the heir by its own disk has stepped down.
-        let follows = Role::Replica { of: *heir };
-        if let Some((name, member, identity)) = known(from)
+        if let Some((name, member, _)) = known(from)
             && name != self.pod
-            && identity.role != follows
+            && former == Former::Gone
             && let Some(pod) = self.pods.get(name)
         {
             if pod.uid == member.pod_uid && !pod.deleting {
@@ -350,6 +357,32 @@ impl Standing<'_> {
             return Err(format!("epoch {epoch} is not above {highest}, which is known"));
         }
         Ok(Change::Succession(from, succession.clone()))
+    }
+
+    fn may_inherit(
+        &self,
+        pod: &str,
+        member: &Member,
+        identity: &Identity,
+        slots: &[SlotRange],
+    ) -> Result<(), String> {
+        // Unless they are the very ones: it had them before and has followed since.
+        let other = identity.slots.iter().any(|own| !within(*own, slots));
+        if identity.role == Role::Master && other {
+            return Err(format!("{pod} owns slots of its own"));
+        }
+        // A server that keeps nothing has its data while it runs; whoever proposes has seen them.
+        let runs = self.pods.get(pod).is_some_and(|p| p.running && p.uid == member.pod_uid);
+        if !runs && !may_hold_data(member) {
+            return Err(format!("the disk of {pod} is empty"));
+        }
+        Ok(())
+    }
+
+    /// Whether there are pods or claims of which no member has registered.
+    fn knows_not_all(&self) -> bool {
+        let claimed = self.claims.into_iter().flatten();
+        self.pods.keys().chain(claimed).any(|name| !self.members.contains_key(name))
     }
 
     /// Whether the former owner has its slots again since, by anybody's disk.

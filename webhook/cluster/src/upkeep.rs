@@ -97,25 +97,39 @@ impl Standing {
     /// Where members may be that it does not reach: wherever a pod of its set runs and nobody whom
     /// it reaches is.
     pub fn places(&self, view: &View) -> BTreeSet<SocketAddr> {
-        if self.others().all(is_here) {
-            return BTreeSet::new();
-        }
-        let here = self.others().filter(|n| is_here(n));
-        let taken: BTreeSet<IpAddr> = here.filter_map(|n| Some(n.endpoint.address()?.ip)).collect();
-        let own = self.nodes.myself().and_then(|me| me.endpoint.address()?.client());
+        let own = self.own_port();
         // A container counts as running once its own post-start has ended.
         let there = |name: &String| view.members.contains_key(name);
         let pods = view
             .pods
             .iter()
             .filter(|(name, p)| **name != view.pod && !p.deleting && (p.running || there(name)));
-        let places = pods.flat_map(|(name, pod)| {
+        self.not_taken(pods.flat_map(|(name, pod)| {
             let member = view.members.get(name);
-            let port = member.map(|m| m.ports.client()).unwrap_or(own.map(|own| own.port()));
+            let port = member.map_or(own, |m| m.ports.client());
             let ips = member.map_or(&pod.ips, |m| &m.ips);
             ips.iter().filter_map(move |ip| Some(SocketAddr::new(*ip, port?)))
-        });
+        }))
+    }
+
+    /// The same without the registry: of the addresses behind the headless Service.
+    pub fn places_by_name(&self, ips: &[IpAddr]) -> BTreeSet<SocketAddr> {
+        let port = self.own_port();
+        self.not_taken(ips.iter().filter_map(|ip| Some(SocketAddr::new(*ip, port?))))
+    }
+
+    fn not_taken(&self, places: impl Iterator<Item = SocketAddr>) -> BTreeSet<SocketAddr> {
+        if self.others().all(is_here) {
+            return BTreeSet::new();
+        }
+        let known = self.others().filter(|n| is_here(n)).chain(self.nodes.myself());
+        let taken: BTreeSet<IpAddr> =
+            known.filter_map(|n| Some(n.endpoint.address()?.ip)).collect();
         places.filter(|at| !taken.contains(&at.ip())).collect()
+    }
+
+    fn own_port(&self) -> Option<u16> {
+        self.nodes.myself()?.endpoint.address()?.client().map(|at| at.port())
     }
 
     /// Whether to meet whoever has just named this id at this address: a member that it knows and

@@ -7,6 +7,7 @@
 //! Guarantees: it outlives the hook and ends with its container; whom it tells anything has just
 //! named its id; it asks seldom, and after some hours no more.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use cluster::id::NodeId;
 use cluster::planner::Answer;
-use cluster::protocol::{Report, View};
+use cluster::protocol::Report;
 use cluster::server::{Credential, ServerConfig};
 use cluster::upkeep::Standing;
 
@@ -24,7 +25,7 @@ use crate::redis::{self, Client};
 use crate::registry::Registry;
 use crate::settings::{self, Settings};
 use crate::succeed::{self, Told};
-use crate::{hook, join, secret};
+use crate::{address, hook, join, secret};
 
 /// How long it goes on.
 const LATE: Duration = Duration::from_secs(6 * 3600);
@@ -68,10 +69,11 @@ pub(crate) fn run() -> Result<(), String> {
     };
     settle(&mut server)?;
     let registry = Registry::new(&settings, settings.hook_token.clone()).ok();
+    let service = settings.service_name();
     let mut told = Told::default();
     let mut pause = PAUSES.0;
     while Instant::now() < deadline {
-        let left = round(&mut server, &config, registry.as_ref(), &mut told);
+        let left = round(&mut server, &config, registry.as_ref(), service.as_deref(), &mut told);
         match left {
             Ok(Left::Nothing) => return settle(&mut server),
             Ok(Left::Something) => {}
@@ -106,6 +108,7 @@ fn round(
     server: &mut Client,
     config: &ServerConfig,
     registry: Option<&Registry>,
+    service: Option<&str>,
     told: &mut Told,
 ) -> Result<Left, String> {
     let standing = standing(server)?;
@@ -118,8 +121,12 @@ fn round(
             eprintln!("mooring: guard: {why}");
         }
     }
-    let Some(registry) = registry else { return Ok(Left::Something) };
-    let view = registry.view().map_err(|e| e.to_string())?;
+    let view = registry.and_then(|registry| Some((registry, registry.view().ok()?)));
+    let Some((registry, view)) = view else {
+        let ips = service.map(|name| address::resolve(name, TIMEOUT)).unwrap_or_default();
+        meet(server, config, &standing, standing.places_by_name(&ips), &BTreeSet::new())?;
+        return Ok(Left::Something);
+    };
     if standing.is_guest() {
         if let Ok(Some((me, master))) = join::join(server, config, &view, Instant::now() + ROUND) {
             let text = format!("joined as a replica of {master}");
@@ -128,7 +135,7 @@ fn round(
         }
         return Ok(Left::Something);
     }
-    meet(server, config, &standing, &view)?;
+    meet(server, config, &standing, standing.places(&view), &view.forgotten)?;
     succeed::run(server, config, registry, Instant::now() + ROUND, told);
     Ok(Left::Something)
 }
@@ -158,16 +165,17 @@ fn call(at: SocketAddr, id: NodeId, credentials: &[Credential]) -> Result<(), St
     redial(&mut replica, &standing)
 }
 
-/// Meets members that it knows and does not reach, where they are by the registry.
+/// Meets members that it knows and does not reach, where they say that they are.
 fn meet(
     server: &mut Client,
     config: &ServerConfig,
     standing: &Standing,
-    view: &View,
+    places: BTreeSet<SocketAddr>,
+    forgotten: &BTreeSet<NodeId>,
 ) -> Result<(), String> {
-    for at in standing.places(view) {
+    for at in places {
         let Answer::Node(id) = redis::probe(at, &config.credentials, TIMEOUT) else { continue };
-        if standing.meets(at, id, &view.forgotten) {
+        if standing.meets(at, id, forgotten) {
             let (ip, port) = (at.ip().to_string(), at.port().to_string());
             server.text(&["CLUSTER", "MEET", &ip, &port])?;
         }

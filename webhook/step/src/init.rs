@@ -27,7 +27,7 @@ pub(crate) fn run() -> Result<(), String> {
     let shell = Shell {
         registry: Registry::new(&settings, token.trim().to_owned())?,
         config: config.clone().ok(),
-        service: service_name(&settings),
+        service: settings.service_name(),
     };
     let mut planner = Planner::new(Setup {
         step: env!("CARGO_PKG_VERSION").to_owned(),
@@ -190,11 +190,6 @@ fn install() -> Result<(), String> {
         disk::put(&to, &bytes, 0o755)
     };
     copy().map_err(|e| format!("{} can not be written: {e}", to.display()))
-}
-
-fn service_name(settings: &Settings) -> Option<String> {
-    let Settings { service, namespace, .. } = settings;
-    (!service.is_empty() && !namespace.is_empty()).then(|| format!("{service}.{namespace}.svc"))
 }
 
 fn log(began: Instant, action: &Action) {

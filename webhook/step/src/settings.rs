@@ -79,6 +79,12 @@ pub(crate) struct ContainerSpec {
 // === impl Settings ===
 
 impl Settings {
+    /// The headless Service's name in DNS, if the set has one.
+    pub(crate) fn service_name(&self) -> Option<String> {
+        let Self { service, namespace, .. } = self;
+        (!service.is_empty() && !namespace.is_empty()).then(|| format!("{service}.{namespace}.svc"))
+    }
+
     /// As the webhook wrote them into the environment.
     pub(crate) fn from_env() -> Result<Self, String> {
         let required = |name: &str| {

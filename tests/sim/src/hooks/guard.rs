@@ -1,5 +1,9 @@
 //! `step guard`, by the real one's rules: what post-start left undone.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use cluster::id::NodeId;
 use cluster::planner::{Answer, Link};
 use cluster::protocol::View;
 use cluster::upkeep::Standing;
@@ -56,6 +60,36 @@ impl World {
         self.hook_asks(id, Request::View);
     }
 
+    /// Without the registry: by the headless Service.
+    pub(super) fn guard_resolves(&mut self, id: HookId, hook: &Hook) {
+        if hook.state == State::GuardView
+            && let Ok(standing) = self.standing(hook.proc)
+        {
+            let ready = self.sets[hook.set].pods.values().filter(|p| p.ready);
+            let ips: Vec<_> = ready.filter_map(|p| p.addr).map(Addr::ip).collect();
+            self.guard_meets(hook.proc, &standing, standing.places_by_name(&ips), &BTreeSet::new());
+        }
+        self.guard_pauses(id);
+    }
+
+    fn guard_meets(
+        &mut self,
+        id: ProcId,
+        standing: &Standing,
+        places: BTreeSet<SocketAddr>,
+        forgotten: &BTreeSet<NodeId>,
+    ) {
+        for at in places {
+            let (_, answer) = self.probe_at(at);
+            if let (Answer::Node(named), Some(addr)) = (answer, Addr::of(at.ip()))
+                && standing.meets(at, named, forgotten)
+            {
+                self.tell(|| format!("{} meets {}", self.who(id), addr.0));
+                self.act(id, |server, cx| server.meet(cx, addr));
+            }
+        }
+    }
+
     pub(super) fn guard_view(&mut self, id: HookId, hook: &Hook, view: &View) {
         let deadline = self.now() + ROUND;
         if let Some(hook) = self.hooks.get_mut(&id) {
@@ -65,15 +99,7 @@ impl World {
         if standing.is_guest() {
             return self.join(id, hook, view);
         }
-        for at in standing.places(view) {
-            let (_, answer) = self.probe_at(at);
-            if let (Answer::Node(named), Some(addr)) = (answer, Addr::of(at.ip()))
-                && standing.meets(at, named, &view.forgotten)
-            {
-                self.tell(|| format!("{} meets {}", self.who(hook.proc), addr.0));
-                self.act(hook.proc, |server, cx| server.meet(cx, addr));
-            }
-        }
+        self.guard_meets(hook.proc, &standing, standing.places(view), &view.forgotten);
         self.succeed(id, hook, deadline);
     }
 

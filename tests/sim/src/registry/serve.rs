@@ -161,7 +161,9 @@ impl World {
         }
         Ok(match proposal {
             Proposal::Anew { generation } => Change::Generation(generation + 1),
-            Proposal::Succeed { from, succession } => Change::Succession(*from, succession.clone()),
+            Proposal::Succeed { from, succession } | Proposal::Settle { from, succession } => {
+                Change::Succession(*from, succession.clone())
+            }
         })
     }
 

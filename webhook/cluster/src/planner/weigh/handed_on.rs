@@ -109,7 +109,8 @@ impl Weak<'_> {
             Open::Own { from } => self.instead(file, from, view),
             Open::Late { from, named } => {
                 let epoch = self.highest_epoch(view).saturating_add(1);
-                Some(self.say(from, Succession { epoch, ..named }))
+                let succession = Succession { epoch, ..named };
+                Some(self.say(from, Proposal::Succeed { from, succession }))
             }
         }
     }
@@ -184,16 +185,17 @@ impl Weak<'_> {
         let epoch = self.highest_epoch(view).saturating_add(1);
         let reason = format!("it follows {} by its own disk", view.pod);
         let heir = file.myself()?.id;
-        Some(self.say(from, Succession { heir, slots, epoch, reason }))
+        let succession = Succession { heir, slots, epoch, reason };
+        Some(self.say(from, Proposal::Settle { from, succession }))
     }
 
-    fn say(&self, from: NodeId, succession: Succession) -> Step {
+    fn say(&self, from: NodeId, proposal: Proposal) -> Step {
         if let Some(why) = &self.weighing.refused
             && !self.patient()
         {
             return self.refuse(format!("this member could not be named heir of {from}: {why}"));
         }
-        Step::Propose(Proposal::Succeed { from, succession })
+        Step::Propose(proposal)
     }
 
     fn inspection(&self, id: NodeId) -> Option<(std::net::SocketAddr, &Inspection)> {

@@ -114,6 +114,10 @@ impl Weak<'_> {
                     "a replica by its nodes.conf, which may have the data".to_owned(),
                 );
             }
+            // Its pod comes only once this one is ready.
+            if self.view.is_some_and(|view| !view.parallel) {
+                return self.bequeath(replica, me);
+            }
             return self.refuse(format!(
                 "this member's disk is empty, and its replica {replica}, of which the record knows \
                  nothing, may have the data: let the other pods start (podManagementPolicy: \

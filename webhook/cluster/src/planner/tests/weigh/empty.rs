@@ -90,18 +90,26 @@ fn a_disk_that_was_looked_at_before_its_server_ran_is_no_empty_disk() {
 /// Seed 7002392 of the simulator: the record was lost as well.
 #[test]
 fn an_empty_master_does_not_begin_while_a_replica_of_its_file_is_unheard_of() {
-    let run = |claims: &[&str]| {
+    let run = |claims: &[&str], parallel: bool| {
         let mut world = World::stopped(&[]).emptied();
         let view = world.view.as_mut().unwrap();
         view.earlier.clear();
         view.claims = Some(claims.iter().map(|name| (*name).to_owned()).collect());
-        world.run()
+        view.parallel = parallel;
+        let (actions, at) = world.run();
+        let named = world.view.unwrap().successions.get(&id(0)).map(|s| s.heir);
+        (actions, at, named)
     };
-    let (actions, at) = run(&["cache-0", "cache-3"]);
+    let (actions, at, _) = run(&["cache-0", "cache-3"], true);
     assert!(refusal(&actions).contains("of which the record knows nothing"), "{actions:?}");
     assert!(at >= Millis(10_000), "it is waited for");
-    let (actions, _) = run(&["cache-0"]);
+    // One after the other it would never come while this one is refused.
+    let (actions, at, named) = run(&["cache-0", "cache-3"], false);
+    assert_eq!((reason(&actions), named), ("Yielded", Some(id(3))));
+    assert!(at >= Millis(10_000), "it is waited for");
+    let (actions, _, named) = run(&["cache-0"], true);
     assert_eq!(written(&actions).myself().unwrap().slots.len(), 1, "there is no other disk");
+    assert_eq!(named, None);
 }
 
 #[test]

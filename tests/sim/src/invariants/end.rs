@@ -1,14 +1,8 @@
 //! The end of a run: all is well again, or somebody has to say why not.
 
-use std::collections::BTreeSet;
-
-use cluster::nodes::NodesConf;
-use cluster::record;
-
 use super::Invariant;
 use crate::data::Stale;
-use crate::ids::Nid;
-use crate::kube::{NAME, Phase, Pod};
+use crate::kube::{Phase, Pod};
 use crate::units::Unit;
 use crate::world::{Event, World};
 
@@ -133,10 +127,8 @@ impl World {
 
     /// All is not well after the bound: a person has to decide, or it is a fault.
     fn check_stuck(&mut self, set: usize) {
-        if let Some(left) = self.left_to_others(set) {
-            for why in left {
-                *self.counts.left.entry(why).or_default() += 1;
-            }
+        if let Some(why) = self.left_to_others(set) {
+            *self.counts.left.entry(why).or_default() += 1;
             return;
         }
         let s = &self.sets[set];
@@ -146,79 +138,14 @@ impl World {
         self.violated(Invariant::Stuck, text);
     }
 
-    /// Why all is not well, if that is for somebody else than the step: each slot without a master
-    /// and each member outside has to have its reason.
-    ///
-    /// - A damaged disk is refused with a sentence. Whatever fails besides may hang on it.
-    /// - The owner of slots is gone for good, and neither the record nor the plan knows whom it
-    ///   belonged to: the engine elects nobody after an outage, and succession from post-start is
-    ///   not modelled.
-    /// - A guest had nobody to meet when it started, and nobody brings it in later.
-    fn left_to_others(&mut self, set: usize) -> Option<BTreeSet<String>> {
+    /// Why all is not well, if that is for somebody else than Mooring: a damaged disk is refused with
+    /// a sentence. Whatever fails besides may hang on it.
+    fn left_to_others(&self, set: usize) -> Option<String> {
         let spoiled = |ordinal: &u32| self.watch.spoiled.contains(&(set, *ordinal));
-        let s = &self.sets[set];
-        let refused = s.pods.iter().find(|(o, pod)| spoiled(o) && pod.refused.is_some());
-        if let Some(why) = refused.and_then(|(_, pod)| pod.refused.as_ref()) {
-            return Some(BTreeSet::from([why.chars().take(40).collect()]));
-        }
-        let (now, replicas) = (self.now(), s.replicas);
-        let mut left = BTreeSet::new();
-        let mut gone = BTreeSet::new();
-        for unit in self.units.each() {
-            let taken = self.living(set).any(|id| self.proc(id).accepts(unit, now));
-            let owners = self.living(set).filter_map(|id| {
-                let owner = self.proc(id).peers.iter().find(|p| p.slots.has(unit))?;
-                Some((owner.epoch, owner.id))
-            });
-            match owners.max() {
-                _ if taken => {}
-                Some((_, id)) if self.is_gone_and_unknown(set, id) => {
-                    gone.insert(id);
-                    left.insert("the owner of slots is gone for good and unknown".to_owned());
-                }
-                // A shard that is there and waits for the others.
-                Some((_, id)) if self.living(set).any(|p| self.proc(p).id() == id) => {}
-                _ => return None,
-            }
-        }
-        for ordinal in 0..replicas {
-            let pod = self.sets[set].pods.get(&ordinal)?;
-            let server = pod.proc().map(|id| self.proc(id))?;
-            if server.peers.len() == 1 && server.me().slots.is_empty() {
-                left.insert("a guest had nobody to meet".to_owned());
-                continue;
-            }
-            let waits = !server.ok && !gone.is_empty();
-            let follows = server.master().is_some_and(|of| gone.contains(&of));
-            let linked = server.repl.is_none_or(|r| r.up.is_some());
-            if !(server.ok || waits) || !(linked || follows) {
-                return None;
-            }
-        }
-        (!left.is_empty()).then_some(left)
-    }
-
-    /// Whether no server and no disk of a set has an id, and the registry can not know whose it was.
-    fn is_gone_and_unknown(&mut self, set: usize, id: Nid) -> bool {
-        let lives = self.living(set).any(|p| self.proc(p).id() == id);
-        let name = self.names.id(id);
-        let on_disk = (0..self.disks.len()).any(|i| {
-            let disk = &self.disks[i];
-            let text = disk.conf.text(&self.procs, &self.names, &self.units);
-            let conf = text.and_then(|text| NodesConf::parse(&text).ok());
-            disk.set == set
-                && !disk.lost
-                && conf.and_then(|c| c.myself().map(|me| me.id)) == Some(name)
-        });
-        let known = self.sets[set].record.as_ref().is_some_and(|record| {
-            let planned = record.plan.ordinals().any(|o| record.plan.node_id(o) == name);
-            planned
-                || record.members.iter().any(|(pod, member)| {
-                    let identity = record::known_identity(&record.plan, NAME, pod, member);
-                    member.node_id == Some(name) || identity.is_some_and(|i| i.node_id == name)
-                })
-        });
-        !lives && !on_disk && !known
+        let pods = &self.sets[set].pods;
+        let mut refused =
+            pods.iter().filter(|(o, _)| spoiled(o)).filter_map(|(_, p)| p.refused.as_ref());
+        refused.next().map(|why| why.chars().take(40).collect())
     }
 
     fn state(&self, pod: &Pod) -> String {

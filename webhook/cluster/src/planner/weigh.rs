@@ -36,6 +36,7 @@ pub(crate) use owner::{covers, has_majority};
 mod around;
 mod file;
 mod handed_on;
+mod missing;
 mod owner;
 
 /// How long members that exist and do not answer are waited for.
@@ -155,7 +156,8 @@ impl Weak<'_> {
             Ok(Some(conf)) => conf.myself().map(|me| me.id),
             _ => {
                 let by_file = self.remains.and_then(|r| r.me);
-                by_file.or_else(|| self.remembered().map(|identity| identity.node_id))
+                let by_record = || self.remembered().map(|identity| identity.node_id);
+                by_file.or_else(by_record).or_else(|| self.the_one_missing())
             }
         }
     }
@@ -278,6 +280,9 @@ impl Weak<'_> {
             if self.remembered().is_some() {
                 return self.refuse(unheard());
             }
+        }
+        if let Some(step) = self.not_a_guest_yet() {
+            return step;
         }
         let why = match (self.remembered(), view.past.first()) {
             (Some(_), _) => "this member has begun before and its disk is empty now".to_owned(),

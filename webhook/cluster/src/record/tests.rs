@@ -187,8 +187,17 @@ impl World {
 #[test]
 fn the_cluster_begins_anew_only_when_every_disk_is_known_to_be_empty() {
     let anew = Proposal::Anew { generation: 1 };
-    let mut world = World::of(|_| Disk::default());
+    // Whose disk is blank is nobody until it says that it goes on as who it was.
+    let blank = |disk: fn(u32) -> Disk| {
+        let mut world = World::of(disk);
+        world.members.values_mut().for_each(|m| m.node_id = None);
+        world
+    };
+    let mut world = blank(|_| Disk::default());
     assert_eq!(world.judge(&anew), Ok(Change::Generation(2)));
+    world.members.get_mut("c-4").unwrap().node_id = Some(plan().node_id(Ordinal(4)));
+    assert!(world.judge(&anew).unwrap_err().contains("goes on as what it was"));
+    world.members.get_mut("c-4").unwrap().node_id = None;
     assert_eq!(world.judge(&Proposal::Anew { generation: 0 }), Ok(Change::Nothing), "it has");
 
     // One is not there. With a claim it may have a disk.
@@ -199,14 +208,14 @@ fn the_cluster_begins_anew_only_when_every_disk_is_known_to_be_empty() {
     world.claims = None;
     assert!(world.judge(&anew).is_err(), "where it is not known");
 
-    let mut world = World::of(|_| Disk::default());
+    let mut world = blank(|_| Disk::default());
     world.pods.insert("c-4".to_owned(), pod("another"));
     assert!(world.judge(&anew).unwrap_err().contains("has not registered yet"));
-    let mut world = World::of(|o| if o == 4 { of(4) } else { Disk::default() });
+    let mut world = blank(|o| if o == 4 { of(4) } else { Disk::default() });
     assert!(world.judge(&anew).unwrap_err().contains("is not empty"));
     world.members.insert("c-4".to_owned(), member(Disk::default()));
     world.pods.get_mut("c-4").unwrap().running = true;
-    assert!(world.judge(&anew).unwrap_err().contains("has begun and has run"));
+    assert!(world.judge(&anew).unwrap_err().contains("has begun and goes on"));
 }
 
 #[test]

@@ -1,0 +1,83 @@
+//! Who a blank member was whose record is lost: the one that all others miss.
+//!
+//! Starting under another id would not only leave its slots without an owner. Where it has the
+//! address of the one that it was, as with `hostNetwork`, the replicas of that one copy it, and
+//! throw away the only data that are left.
+//!
+//! Guarantees: it is known only where every other pod of the set has said which node it is, where
+//! one node is missing and no more, and where nobody reaches that one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Step, Weak};
+use crate::id::NodeId;
+use crate::nodes::{Flag, Node, NodesConf};
+
+/// A node that is not in any other pod.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Gone {
+    /// All have given it up.
+    Certainly(NodeId),
+    /// Not all have noticed.
+    NotYet(NodeId),
+}
+
+// === impl Weak ===
+
+impl Weak<'_> {
+    /// Its id, once that is certain.
+    pub(super) fn the_one_missing(&self) -> Option<NodeId> {
+        match self.gone()? {
+            Gone::Certainly(id) => Some(id),
+            Gone::NotYet(_) => None,
+        }
+    }
+
+    /// What is done instead of starting under another id, while it is not certain yet.
+    pub(super) fn not_a_guest_yet(&self) -> Option<Step> {
+        let Gone::NotYet(id) = self.gone()? else { return None };
+        if self.patient() {
+            return Some(Step::Wait(format!("all others to notice that {id} is gone")));
+        }
+        Some(self.refuse(format!(
+            "this member's disk is empty, the record does not know who it was, and it may be {id}, \
+             which not all others have given up; trying again"
+        )))
+    }
+
+    fn gone(&self) -> Option<Gone> {
+        let view = self.view.filter(|_| matches!(self.conf, Ok(None)) && !self.data)?;
+        let tables: BTreeMap<NodeId, &NodesConf> = self
+            .weighing
+            .living()
+            .filter_map(|(_, i)| Some((i.nodes.myself()?.id, &i.nodes)))
+            .collect();
+        let others = u32::try_from(tables.len()).ok()?;
+        if others + 1 != view.replicas {
+            return None;
+        }
+        let missing: BTreeSet<NodeId> = tables
+            .values()
+            .flat_map(|nodes| nodes.nodes().filter(|n| counts(n, nodes)))
+            .map(|n| n.id)
+            .filter(|id| !tables.contains_key(id) && !view.forgotten.contains(id))
+            .collect();
+        let id = *missing.first().filter(|_| missing.len() == 1)?;
+        let given_up = |nodes: &&NodesConf| nodes.node(id).is_none_or(is_out);
+        match tables.values().all(given_up) {
+            true => Some(Gone::Certainly(id)),
+            false => Some(Gone::NotYet(id)),
+        }
+    }
+}
+
+/// Whether something depends on a node: it owns slots, is followed, or follows somebody.
+fn counts(node: &Node, nodes: &NodesConf) -> bool {
+    let followed = nodes.nodes().any(|n| n.master == Some(node.id));
+    let greeted = !node.flags.contains(&Flag::Handshake);
+    greeted && (!node.slots.is_empty() || followed || node.master.is_some())
+}
+
+fn is_out(node: &Node) -> bool {
+    node.flags.contains(&Flag::Failing) || node.flags.contains(&Flag::NoAddress)
+}

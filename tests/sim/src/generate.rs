@@ -37,7 +37,7 @@ fn one(seed: u64) -> Schedule {
     let mut rng = Rng::with_seed(seed);
     let config = config(&mut rng);
     let at = FORMED + rng.u64(0..5_000);
-    let mut events = vec![(at, blow(&mut rng, &config))];
+    let mut events = vec![(at, blow(&mut rng, &config, at))];
     if rng.u8(0..4) == 0 {
         events.insert(0, (at - rng.u64(0..1_000), hindrance(&mut rng, &config)));
     }
@@ -92,7 +92,7 @@ fn burst(rng: &mut Rng, config: &Config, at: u64, events: &mut Vec<(u64, Fate)>)
             events.push((when, hindrance(rng, config)));
             when += rng.u64(0..600);
         }
-        events.push((when, blow(rng, config)));
+        events.push((when, blow(rng, config, when)));
         when += if rng.bool() { rng.u64(0..300) } else { rng.u64(0..6_000) };
     }
     events.truncate(before + 6);
@@ -104,7 +104,7 @@ fn pod(rng: &mut Rng, config: &Config) -> u32 {
 }
 
 /// Something that takes servers, disks or records away.
-fn blow(rng: &mut Rng, config: &Config) -> Fate {
+fn blow(rng: &mut Rng, config: &Config, at: u64) -> Fate {
     let set = 0;
     let pod = pod(rng, config);
     match rng.u8(0..32) {
@@ -132,7 +132,9 @@ fn blow(rng: &mut Rng, config: &Config) -> Fate {
             Fate::Recreate { set, ms: rng.u64(1_000..12_000), record }
         }
         27 => Fate::Rollout { set },
-        28 => Fate::Clone,
+        // Of a cluster that there is.
+        28 if at >= FORMED => Fate::Clone,
+        28 => Fate::Delete { set, pod },
         29 => {
             let kind = if rng.bool() { Stranger::Node } else { Stranger::Plain };
             Fate::Stranger { kind, ms: rng.u64(2_000..20_000) }

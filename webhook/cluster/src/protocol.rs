@@ -335,9 +335,6 @@ pub enum Proposal {
     },
 }
 
-/// [`Report::reason`] of a blank member that starts with an id of its own.
-pub const STARTED_AS_GUEST: &str = "StartedAsGuest";
-
 /// What a step or hook decided or saw. Becomes an Event on the StatefulSet.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -21,7 +21,7 @@ use crate::id::NodeId;
 use crate::net::Address;
 use crate::nodes::edit::Changes;
 use crate::nodes::{Node, NodesConf, Target};
-use crate::protocol::{Identity, Report, Role, STARTED_AS_GUEST, Severity, View};
+use crate::protocol::{Identity, Report, Role, Severity, View};
 
 /// What is known of a start on a sound disk.
 #[derive(Clone, Copy, Debug)]
@@ -83,7 +83,7 @@ impl Decision {
                 bootstrapped: true,
                 ..Report::normal("Bootstrapped", "wrote the plan's nodes.conf on an empty disk")
             },
-            Self::Guest { why } => Report::warning(STARTED_AS_GUEST, why),
+            Self::Guest { why } => Report::warning("StartedAsGuest", why),
             Self::Refuse(why) => Report::warning("Refused", why),
             Self::Rewrite { conf, reason, message, severity } => Report {
                 severity: *severity,

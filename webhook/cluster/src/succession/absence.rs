@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use crate::id::{NodeId, Ordinal};
-use crate::protocol::{Member, STARTED_AS_GUEST, View};
+use crate::protocol::{Member, View};
 use crate::record;
 
 /// Where it is.
@@ -58,11 +58,12 @@ fn is(view: &View, name: &str, member: &Member, id: NodeId) -> bool {
     member.node_id == Some(id) || was.is_some_and(|identity| identity.node_id == id)
 }
 
-/// Whether its present pod has said which node it is, or that it is none that there was.
+/// Whether its present pod has said which node it is, or runs on a blank disk without having said so:
+/// then it is a guest.
 fn is_somebody_else(view: &View, name: &str) -> bool {
-    view.members
-        .get(name)
-        .is_some_and(|m| m.node_id.is_some() || m.decision.as_deref() == Some(STARTED_AS_GUEST))
+    let runs = view.pods.get(name).is_some_and(|pod| pod.running);
+    let member = view.members.get(name);
+    member.is_some_and(|m| m.node_id.is_some() || (runs && m.disk.identity.is_none()))
 }
 
 fn of_pod(view: &View, name: &str) -> Whereabouts {

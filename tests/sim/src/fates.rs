@@ -32,7 +32,7 @@ impl World {
                 let all: Vec<_> = self.sets[set].pods.keys().copied().collect();
                 all.into_iter().for_each(|pod| self.delete_pod(set, pod));
             }
-            Fate::DeleteRecord { set } => self.sets[set].record = None,
+            Fate::DeleteRecord { set } => self.lose_record(set),
             Fate::EmptyData { set, pod } => self.empty_data(set, pod),
             Fate::ForceDelete { set, pod, ms } => self.force_delete(set, pod, ms),
             Fate::Kill { set, pod } => self.kill(set, pod),
@@ -148,7 +148,13 @@ impl World {
         self.watch.spoiled.insert((set, pod));
     }
 
+    fn lose_record(&mut self, set: usize) {
+        self.sets[set].record = None;
+        self.watch.unrecorded.insert(set);
+    }
+
     fn roll_back(&mut self, set: usize, ms: u64) {
+        self.watch.unrecorded.insert(set);
         let then = self.now().saturating_sub(ms);
         let s = &mut self.sets[set];
         let old = s.history.iter().rev().find(|(at, _)| *at <= then).map(|(_, r)| r.clone());
@@ -166,7 +172,7 @@ impl World {
         let all: Vec<_> = self.sets[set].pods.keys().copied().collect();
         all.into_iter().for_each(|pod| self.delete_pod(set, pod));
         if record == Record::Lost {
-            self.sets[set].record = None;
+            self.lose_record(set);
         }
         self.queue.after(ms, Event::MakeSet(set));
     }
@@ -180,6 +186,7 @@ impl World {
         for (ordinal, claim) in claims {
             self.freeze_copy(claim, ordinal, created);
         }
+        self.watch.unrecorded.insert(1);
         self.queue.after(100, Event::MakeSet(1));
     }
 

@@ -93,6 +93,8 @@ pub struct Watch {
     pub known_at_start: BTreeMap<(usize, u32), Knowledge>,
     /// Ordinals whose disk was damaged, so that their step may leave it to a person.
     pub spoiled: BTreeSet<(usize, u32)>,
+    /// Sets whose record was lost, or is older than what happened: a copy has none of its own.
+    pub unrecorded: BTreeSet<usize>,
 }
 
 // === impl World ===

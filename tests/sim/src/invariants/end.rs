@@ -138,14 +138,34 @@ impl World {
         self.violated(Invariant::Stuck, text);
     }
 
-    /// Why all is not well, if that is for somebody else than Mooring: a damaged disk is refused with
-    /// a sentence. Whatever fails besides may hang on it.
+    /// Why all is not well, if that is for a person.
+    ///
+    /// - A damaged disk is refused with a sentence. Whatever fails besides may hang on it.
+    /// - All that a shard had is gone, and the record, which alone could say who had it, was lost as
+    ///   well: nobody may guess its slots.
     fn left_to_others(&self, set: usize) -> Option<String> {
         let spoiled = |ordinal: &u32| self.watch.spoiled.contains(&(set, *ordinal));
         let pods = &self.sets[set].pods;
         let mut refused =
             pods.iter().filter(|(o, _)| spoiled(o)).filter_map(|(_, p)| p.refused.as_ref());
-        refused.next().map(|why| why.chars().take(40).collect())
+        if let Some(why) = refused.next() {
+            return Some(why.chars().take(40).collect());
+        }
+        let now = self.now();
+        let served = |unit: &Unit| self.living(set).any(|id| self.proc(id).accepts(*unit, now));
+        let mut unserved = self.units.each().filter(|unit| !served(unit)).peekable();
+        unserved.peek()?;
+        let nowhere =
+            self.watch.unrecorded.contains(&set) && unserved.any(|unit| self.is_nowhere(set, unit));
+        nowhere.then(|| "a shard's data and the record are gone".to_owned())
+    }
+
+    /// Whether nobody who lives and no disk has a write of a unit.
+    fn is_nowhere(&self, set: usize, unit: Unit) -> bool {
+        let all = self.ledger.of(self.units.count(), set, unit);
+        let disks = self.disks.iter().filter(|d| d.set == set && !d.lost);
+        !self.living(set).any(|id| self.proc(id).data.meets(all))
+            && !disks.into_iter().any(|disk| disk.data.meets(all))
     }
 
     fn state(&self, pod: &Pod) -> String {

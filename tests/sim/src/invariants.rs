@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::data::{Excuse, Writes};
-use crate::ids::Nid;
+use crate::ids::{Nid, ProcId};
 use crate::units::Unit;
 use crate::world::World;
 
@@ -93,6 +93,8 @@ pub struct Watch {
     pub known_at_start: BTreeMap<(usize, u32), Knowledge>,
     /// Ordinals whose disk was damaged, so that their step may leave it to a person.
     pub spoiled: BTreeSet<(usize, u32)>,
+    /// Replicas that were not made masters by themselves, and have said so.
+    pub undecided: BTreeSet<ProcId>,
     /// Sets whose record was lost, or is older than what happened: a copy has none of its own.
     pub unrecorded: BTreeSet<usize>,
 }

@@ -55,7 +55,12 @@ impl World {
                 Action::Promote(how) => self.promote(hook.proc, how),
                 Action::View => break Some((Asked::View, Request::View)),
                 Action::Propose(p) => break Some((Asked::Proposal, Request::Propose(p))),
-                Action::Report(r) => break Some((Asked::Report, Request::Report(r))),
+                Action::Report(r) => {
+                    if r.reason == "NotSucceeded" {
+                        self.watch.undecided.insert(hook.proc);
+                    }
+                    break Some((Asked::Report, Request::Report(r)));
+                }
             }
         };
         self.successions.insert(id, heir);

@@ -141,6 +141,8 @@ impl World {
     /// Why all is not well, if that is for a person.
     ///
     /// - A damaged disk is refused with a sentence. Whatever fails besides may hang on it.
+    /// - A replica whose data may be older than what its master took is not made master by itself, and
+    ///   says which command decides.
     /// - All that a shard had is gone, and the record, which alone could say who had it, was lost as
     ///   well: nobody may guess its slots.
     fn left_to_others(&self, set: usize) -> Option<String> {
@@ -155,6 +157,17 @@ impl World {
         let served = |unit: &Unit| self.living(set).any(|id| self.proc(id).accepts(*unit, now));
         let mut unserved = self.units.each().filter(|unit| !served(unit)).peekable();
         unserved.peek()?;
+        let asks = |unit: Unit| {
+            let mut living = self.living(set).filter(|id| self.watch.undecided.contains(id));
+            living.any(|id| {
+                let server = self.proc(id);
+                let master = server.master().and_then(|of| server.peer(of));
+                master.is_some_and(|m| m.slots.has(unit)) && !server.data.is_empty()
+            })
+        };
+        if unserved.peek().is_some_and(|unit| asks(*unit)) {
+            return Some("a replica may be behind, and a person is asked".to_owned());
+        }
         let nowhere =
             self.watch.unrecorded.contains(&set) && unserved.any(|unit| self.is_nowhere(set, unit));
         nowhere.then(|| "a shard's data and the record are gone".to_owned())

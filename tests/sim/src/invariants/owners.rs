@@ -100,6 +100,10 @@ impl World {
     /// A file was written: no other one claims the same slot at the same epoch.
     pub fn check_files(&mut self, disk: DiskId) {
         let set = self.disks[disk.0].set;
+        // A server whose pod was deleted by force goes on on a disk that is gone.
+        if self.disks[disk.0].lost {
+            return;
+        }
         let Some(mine) = self.claimed_by(disk.0) else { return };
         for other in 0..self.disks.len() {
             if other == disk.0 || self.disks[other].set != set || self.disks[other].lost {

@@ -64,9 +64,15 @@ impl Weak<'_> {
             .collect();
         let id = *missing.first().filter(|_| missing.len() == 1)?;
         let given_up = |nodes: &&NodesConf| nodes.node(id).is_none_or(is_out);
-        match tables.values().all(given_up) {
-            true => Some(Gone::Certainly(id)),
-            false => Some(Gone::NotYet(id)),
+        let owned = |nodes: &&NodesConf| {
+            let followed = nodes.nodes().any(|n| n.master == Some(id));
+            followed || nodes.node(id).is_some_and(|n| !n.slots.is_empty())
+        };
+        match (tables.values().all(given_up), tables.values().any(owned)) {
+            (true, _) => Some(Gone::Certainly(id)),
+            (false, true) => Some(Gone::NotYet(id)),
+            // Nobody misses a replica.
+            (false, false) => None,
         }
     }
 }
@@ -78,6 +84,8 @@ fn counts(node: &Node, nodes: &NodesConf) -> bool {
     greeted && (!node.slots.is_empty() || followed || node.master.is_some())
 }
 
+/// Engines do not look for a node whose address they do not know, and never call it failed.
 fn is_out(node: &Node) -> bool {
-    node.flags.contains(&Flag::Failing) || node.flags.contains(&Flag::NoAddress)
+    let flagged = node.flags.contains(&Flag::Failing) || node.flags.contains(&Flag::NoAddress);
+    flagged || node.endpoint.address().is_none()
 }

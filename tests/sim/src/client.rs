@@ -49,6 +49,9 @@ impl World {
         unit: Unit,
         by: ProcId,
     ) -> (Option<Excuse>, Option<Stale>) {
+        if self.proc(by).ghost {
+            return (Some(Excuse::Ghost), None);
+        }
         let epoch = self.proc(by).me().epoch;
         if !self.is_owned_above(set, unit, epoch, by) {
             return (None, None);

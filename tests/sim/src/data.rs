@@ -41,6 +41,9 @@ pub enum Excuse {
     Election,
     /// Fate destroyed its last copy.
     Fate,
+    /// A server that was deleted by force and could not be asked took it, on a disk that another one
+    /// had.
+    Ghost,
     /// An empty server was started in place, without the step.
     InPlace,
     /// Another member had taken the address of its master, and the last replica that had it copied

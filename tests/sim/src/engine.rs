@@ -107,6 +107,9 @@ pub struct Proc {
     pub paused_until: u64,
     /// Its replication, if it is a replica.
     pub repl: Option<Repl>,
+    /// Whether another server was started on its disk while it was cut off: its pod was deleted by
+    /// force, and nobody could ask it.
+    pub ghost: bool,
     /// Whom it has copied last, while it is a replica.
     pub copy_of: Option<ProcId>,
     /// Where it has copied its own master.

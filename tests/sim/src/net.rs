@@ -69,6 +69,11 @@ impl Net {
         self.now < self.procs[id.0 as usize].cut_until
     }
 
+    /// Whether nothing reached it at some moment since then.
+    pub fn was_cut(&self, id: ProcId, since: u64) -> bool {
+        since < self.procs[id.0 as usize].cut_until
+    }
+
     /// Whether one can reach the other over a connection that they have.
     pub fn is_open(&self, from: ProcId, to: ProcId) -> bool {
         let host = self.procs[to.0 as usize];

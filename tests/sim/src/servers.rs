@@ -64,6 +64,7 @@ impl World {
     pub fn start_proc(&mut self, mut with: Options, loading: u64) -> ProcId {
         let id = ProcId(self.procs.len() as u32);
         with.id = id;
+        self.find_ghosts(&with);
         let now = self.now();
         let (conf, data) = match with.disk.map(|disk| &self.disks[disk.0]) {
             Some(disk) => {
@@ -89,6 +90,19 @@ impl World {
         }
         self.queue.after(loading + 1, Event::Cron(id));
         id
+    }
+
+    fn find_ghosts(&mut self, with: &Options) {
+        let Some(disk) = with.disk else { return };
+        let now = self.now();
+        for i in 0..self.procs.len() {
+            let old = ProcId(i as u32);
+            let shares = !self.proc(old).dead && self.proc(old).with.disk == Some(disk);
+            // The step asks half a second before.
+            if shares && self.net.was_cut(old, now.saturating_sub(1000)) {
+                self.procs[i].ghost = true;
+            }
+        }
     }
 
     /// A server's name, for people.

@@ -128,6 +128,7 @@ fn round(
         return Ok(Left::Something);
     };
     if standing.is_guest() {
+        join::leave_mark(server, config, &view)?;
         if let Ok(Some((me, master))) = join::join(server, config, &view, Instant::now() + ROUND) {
             let text = format!("joined as a replica of {master}");
             let report = Report { node_id: Some(me), ..Report::normal("Joined", &text) };

@@ -14,13 +14,28 @@ use std::time::{Duration, Instant};
 use cluster::id::NodeId;
 use cluster::nodes::{Flag, Node, NodesConf};
 use cluster::planner::Answer;
-use cluster::protocol::View;
+use cluster::protocol::{Mark, View};
 use cluster::server::{Credential, ServerConfig};
 
+use crate::disk;
 use crate::redis::{self, Client};
 
 const TIMEOUT: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Leaves the birth mark for the id that the server has chosen: a copy of this disk must be known as
+/// one.
+pub(crate) fn leave_mark(
+    server: &mut Client,
+    config: &ServerConfig,
+    view: &View,
+) -> Result<(), String> {
+    let named = server.text(&["CLUSTER", "MYID"])?;
+    let node_id = named.parse().map_err(|_| format!("the server's id is {named:?}"))?;
+    let (namespace, name, salt) =
+        (view.namespace.clone(), view.name.clone(), view.plan.salt.clone());
+    disk::write_mark(config, &Mark { namespace, name, salt, node_id }).map_err(|e| e.to_string())
+}
 
 /// Meets the cluster and becomes a replica where one is missed most. Returns its own id and its
 /// master's; `None` if there is nobody to meet.

@@ -68,6 +68,7 @@ fn gate() -> Result<Left, String> {
     compare(&mut server, &config, &registry, looked.as_ref().or(settings.report.as_ref()));
     if guard::standing(&mut server)?.is_guest() {
         let view = registry.view().map_err(|e| e.to_string())?;
+        join::leave_mark(&mut server, &config, &view)?;
         let report = match join::join(&mut server, &config, &view, deadline) {
             Ok(Some((me, master))) => Report {
                 node_id: Some(me),

@@ -35,6 +35,7 @@ impl Proc {
             manual: Manual::default(),
             paused_until: 0,
             repl: None,
+            ghost: false,
             copy_of: None,
             followed_at: None,
             stream: 0,

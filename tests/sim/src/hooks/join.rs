@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cluster::planner::Answer as Probed;
-use cluster::protocol::{Report, View};
+use cluster::protocol::{Mark, Report, View};
 
 use super::{Hook, HookId, State};
 use crate::engine::{Owner, Peer, Proc, Role};
@@ -14,6 +14,7 @@ use crate::world::{Event, World};
 
 impl World {
     pub(super) fn join(&mut self, id: HookId, hook: &Hook, view: &View) {
+        self.leave_mark(hook, view);
         let own = self.sets[hook.set].pod_name(hook.ordinal);
         let Some(at) = self.host(&own, view) else { return self.report_joined(id, None) };
         self.counts.joins += 1;
@@ -21,6 +22,15 @@ impl World {
         self.act(hook.proc, |server, cx| server.meet(cx, at));
         self.set_state(id, State::Joining);
         self.queue.after(100, Event::Hook(id));
+    }
+
+    fn leave_mark(&mut self, hook: &Hook, view: &View) {
+        let node_id = self.names.id(self.proc(hook.proc).id());
+        let (namespace, name) = (view.namespace.clone(), view.name.clone());
+        let mark = Mark { namespace, name, salt: view.plan.salt.clone(), node_id };
+        if let Some(disk) = self.proc(hook.proc).with.disk {
+            self.disk(disk).mark = Some(mark);
+        }
     }
 
     pub(super) fn join_goes_on(&mut self, id: HookId, hook: &Hook) {

@@ -7,6 +7,7 @@ use crate::data::{Excuse, Writes};
 use crate::disk::{Claimed, DiskId};
 use crate::engine::{Owner, Peer};
 use crate::ids::{Nid, ProcId};
+use crate::kube::Pod;
 use crate::schedule::Claims;
 use crate::units::Unit;
 use crate::world::World;
@@ -57,10 +58,18 @@ impl World {
         let own = self.proc(but).with.disk;
         for (i, disk) in self.disks.iter().enumerate() {
             if disk.set == set && !disk.lost && Some(DiskId(i)) != own {
-                all.add(&disk.data);
+                let to = if self.ends(DiskId(i)) { &mut doomed } else { &mut all };
+                to.add(&disk.data);
             }
         }
         (all, doomed)
+    }
+
+    /// Whether a disk is about to end: one without a claim ends with its pod.
+    fn ends(&self, disk: DiskId) -> bool {
+        let stays = |pod: &Pod| pod.disk == disk && !pod.deleting;
+        let pods = &self.sets[self.disks[disk.0].set].pods;
+        self.schedule.config.claims == Claims::No && !pods.values().any(stays)
     }
 
     /// Whether a server is being ended, or has no pod any more, and leaves no disk behind: whatever
@@ -68,9 +77,8 @@ impl World {
     fn is_doomed(&self, id: ProcId) -> bool {
         let with = self.proc(id).with;
         let Owner::Pod { set, ordinal } = with.owner else { return false };
-        // A disk without a claim ends with its pod.
-        let claims = self.schedule.config.claims == Claims::Yes;
-        let kept = claims && with.persist && with.disk.is_some_and(|d| !self.disks[d.0].lost);
+        let stays_there = |disk: DiskId| !self.disks[disk.0].lost && !self.ends(disk);
+        let kept = with.persist && with.disk.is_some_and(stays_there);
         let pod = self.sets[set].pods.get(&ordinal);
         let stays = pod.is_some_and(|pod| pod.proc() == Some(id) && !pod.deleting);
         !kept && !stays
@@ -158,7 +166,8 @@ impl World {
         let living = stays.filter_map(|id| self.proc(id).claimed()).find(foreign);
         let disk = (0..self.disks.len()).find_map(|i| {
             let disk = &self.disks[i];
-            let other = disk.set == set && !disk.lost && i != own.0 && !disk.data.is_empty();
+            let there = disk.set == set && !disk.lost && !self.ends(DiskId(i));
+            let other = there && i != own.0 && !disk.data.is_empty();
             if other { self.claimed_by(i).filter(foreign) } else { None }
         });
         if let Some(other) = living.or(disk) {

@@ -4,7 +4,7 @@
 
 use crate::data::{Excuse, WriteId, Writes};
 use crate::disk::Note;
-use crate::engine::{Family, Link, Owner, Proc};
+use crate::engine::{CRON, Family, Link, Owner, Proc};
 use crate::ids::ProcId;
 use crate::world::{Event, World};
 
@@ -21,7 +21,13 @@ impl World {
             if source.stream != link.stream || self.net.is_reset(link.to) {
                 repl.broke(now);
             } else if repl.up.is_some() && self.net.is_open(id, link.to) {
+                // What could not be sent for a while comes now: the connection has kept it.
+                let waited = now > repl.last_io + 2 * CRON;
                 repl.last_io = now;
+                if waited {
+                    let missed = source.data.without(&self.proc(id).data);
+                    missed.each().for_each(|write| self.keep(id, write));
+                }
                 let own = &mut self.procs[id.0 as usize];
                 own.offset = own.offset.max(behind);
             } else if now > repl.last_io + TIMEOUT {

@@ -147,6 +147,14 @@ fn resume(sound: &Sound<'_>, conf: &NodesConf, view: Option<&View>) -> Decision 
     finish(sound, new, reason, &told, Severity::Normal)
 }
 
+/// What is said while another server runs under this member's id.
+pub(super) fn runs_on(at: std::net::SocketAddr) -> String {
+    format!(
+        "a server at {at} still runs as this member: the pod before this one was deleted by force and \
+         has not ended; end it, then this pod starts"
+    )
+}
+
 /// Another pod of the set that runs under this file's id.
 pub(super) fn twin(view: &View, conf: &NodesConf) -> Option<Decision> {
     let id = conf.myself()?.id;

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::{
     Action, Answer, DiskState, Millis, PROBE_PATIENCE, Planner, Poll, Probe, REGISTRY_PATIENCE,
-    REGISTRY_PATIENCE_BLANK, Registry, TWIN_PATIENCE, Twin,
+    REGISTRY_PATIENCE_BLANK, Registry, TWIN_PATIENCE, Twin, decide,
 };
 use crate::id::NodeId;
 use crate::net::{Address, Ports};
@@ -97,11 +97,7 @@ impl Planner {
             Twin::Asked { since, .. } => poll.wake_at(Millis(since.0 + PROBE_PATIENCE.0)),
             Twin::Pause { at, until } if now >= until => {
                 if now >= TWIN_PATIENCE {
-                    let text = format!(
-                        "a server at {at} still runs as this member: the pod before this one was \
-                         deleted by force and has not ended; end it, then this pod starts"
-                    );
-                    return self.refuse(text);
+                    return self.refuse(decide::runs_on(at));
                 }
                 poll.actions.push(Action::Probe(at));
                 self.twin = Twin::Asked { at, since: now, seen: true };
@@ -255,6 +251,11 @@ impl Planner {
                 });
                 let ips = silent.flat_map(|(_, pod)| &pod.ips);
                 out.extend(ips.map(|ip| SocketAddr::new(*ip, port)));
+                // The pod before this one may have been deleted by force, and its server run on.
+                let before = view.before.iter().filter(|_| !view.predecessor_ended);
+                out.extend(before.flat_map(|m| {
+                    m.ips.iter().filter_map(|ip| Some(SocketAddr::new(*ip, m.ports.client()?)))
+                }));
             }
             _ => {
                 out.extend(self.resolved.iter().flatten().map(|ip| SocketAddr::new(*ip, port)));

@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use super::decide::{self, Decision, Sound};
-use super::{HoldBack, How, Inspection, Millis};
+use super::{HoldBack, How, Inspection, Millis, TWIN_PATIENCE};
 use crate::id::NodeId;
 use crate::net::Address;
 use crate::nodes::{Flag, Node, NodesConf, Remains, Target, Trust};
@@ -130,7 +130,10 @@ impl Weak<'_> {
         if let Some(refusal) = self.view.and_then(|v| decide::twin(v, &file)) {
             return Step::Done(refusal);
         }
-        if let Some(step) = self.handed_on(&file) {
+        let Some(me) = file.myself().map(|me| me.id) else {
+            return self.refuse(damaged("no own line"));
+        };
+        if let Some(step) = self.still_runs(me).or_else(|| self.handed_on(&file)) {
             return step;
         }
         let mut reason = self.reason();
@@ -140,7 +143,7 @@ impl Weak<'_> {
         {
             reason = "Succeeded";
         }
-        let Some(me) = file.myself().cloned() else { return self.refuse(damaged("no own line")) };
+        let Some(me) = file.node(me).cloned() else { return self.refuse(damaged("no own line")) };
         if let Some((heir, epoch)) = self.dispossessed(&file, &me) {
             return self.follow(file, heir, epoch);
         }
@@ -148,6 +151,17 @@ impl Weak<'_> {
             return self.done(file, reason, "", Severity::Normal);
         }
         self.empty_owner(file, &me, reason)
+    }
+
+    /// Waits for a server that answers under this member's id: its disk is not needed to know that it
+    /// takes writes.
+    fn still_runs(&self, me: NodeId) -> Option<Step> {
+        let own = |i: &Inspection| i.nodes.myself().is_some_and(|n| n.id == me);
+        let (at, _) = self.weighing.living().find(|(_, i)| own(i))?;
+        if self.weighing.lasts(self.now) < TWIN_PATIENCE {
+            return Some(Step::Wait(format!("the server at {at}, which runs as this member")));
+        }
+        Some(self.refuse(decide::runs_on(at)))
     }
 
     /// The id that this member had, by its disk or by the record.

@@ -125,7 +125,9 @@ impl Weak<'_> {
                  the replica's; trying again"
             ));
         }
-        if self.view.is_none() && self.keeps && self.weighing.living().next().is_none() {
+        let unseen = file.nodes().any(|n| n.master == Some(me.id) && !alive.contains(&n.id));
+        let nobody = self.weighing.living().next().is_none();
+        if self.view.is_none() && self.keeps && (unseen || nobody) {
             if self.patient() {
                 return Step::Wait("somebody to ask".to_owned());
             }

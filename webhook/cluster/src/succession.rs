@@ -203,7 +203,7 @@ impl Succession {
             });
             return self.act(now, &own);
         }
-        match absence::whereabouts(&view, master) {
+        match absence::whereabouts(&view, &own.nodes, master) {
             Whereabouts::Elsewhere => return None,
             Whereabouts::Comes => {
                 self.missing = None;

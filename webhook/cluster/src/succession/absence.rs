@@ -6,7 +6,9 @@
 
 use std::collections::BTreeSet;
 
+use super::is_out;
 use crate::id::{NodeId, Ordinal};
+use crate::nodes::{Node, NodesConf};
 use crate::protocol::{Member, View};
 use crate::record;
 
@@ -22,14 +24,14 @@ pub(super) enum Whereabouts {
 }
 
 /// Where the pod of this master is.
-pub(super) fn whereabouts(view: &View, master: NodeId) -> Whereabouts {
+pub(super) fn whereabouts(view: &View, nodes: &NodesConf, master: NodeId) -> Whereabouts {
     let mut pods: BTreeSet<&str> = known_pods(view, master).collect();
     let all;
     if pods.is_empty() {
         // Its record is lost: it may be in any pod that has not registered as somebody else.
         all = (0..view.replicas).map(|n| format!("{}-{n}", view.name)).collect::<Vec<_>>();
         let named = all.iter().chain(view.pods.keys()).map(String::as_str);
-        pods.extend(named.filter(|name| *name != view.pod && !is_somebody_else(view, name)));
+        pods.extend(named.filter(|name| *name != view.pod && !is_somebody_else(view, nodes, name)));
     }
     let mut how = Vec::new();
     let mut comes = false;
@@ -58,12 +60,20 @@ fn is(view: &View, name: &str, member: &Member, id: NodeId) -> bool {
     member.node_id == Some(id) || was.is_some_and(|identity| identity.node_id == id)
 }
 
-/// Whether its present pod has said which node it is, or runs on a blank disk without having said so:
-/// then it is a guest.
-fn is_somebody_else(view: &View, name: &str) -> bool {
-    let runs = view.pods.get(name).is_some_and(|pod| pod.running);
+/// Whether its present pod has said which node it is, runs on a blank disk without having said so (then
+/// it is a guest), or has the address of a node that answers.
+fn is_somebody_else(view: &View, nodes: &NodesConf, name: &str) -> bool {
+    let pod = view.pods.get(name);
+    let runs = pod.is_some_and(|pod| pod.running);
     let member = view.members.get(name);
-    member.is_some_and(|m| m.node_id.is_some() || (runs && m.disk.identity.is_none()))
+    let registered =
+        member.is_some_and(|m| m.node_id.is_some() || (runs && m.disk.identity.is_none()));
+    let answers = |node: &Node| {
+        let at = node.endpoint.address().map(|a| a.ip);
+        let here = at.is_some_and(|ip| pod.is_some_and(|pod| pod.ips.contains(&ip)));
+        here && node.link == "connected" && !is_out(&node.flags)
+    };
+    registered || nodes.nodes().any(answers)
 }
 
 fn of_pod(view: &View, name: &str) -> Whereabouts {

@@ -10,13 +10,13 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::absence::known_pods;
 use super::words::Own;
 use crate::id::{NodeId, Ordinal};
 use crate::planner::{Inspected, Inspection, all_members, standing};
-use crate::protocol::{Disk, Member, Role, View};
+use crate::protocol::{Disk, Member, Pod, Role, View};
 
 /// How much older than the last sign of life of somebody else an heir's newest data may be.
 pub(super) const BOUND: i64 = 60_000;
@@ -32,11 +32,16 @@ pub(super) enum Evidence {
     Unknown(String),
 }
 
-/// Where the other members are that may know when the master was last alive.
+/// Where the other members are that may know when the master was last alive: those that have registered,
+/// and those that run and have not since the record was lost.
 pub(super) fn around(view: &View) -> BTreeSet<SocketAddr> {
-    let others = others(view).filter(|(name, _)| view.pods.get(*name).is_some_and(|p| p.running));
-    let first = |m: &Member| Some(SocketAddr::new(*m.ips.first()?, m.ports.client()?));
-    others.filter_map(|(_, member)| first(member)).collect()
+    let own = view.members.get(&view.pod).and_then(|m| m.ports.client());
+    let pods = view.pods.iter().filter(|(name, pod)| **name != view.pod && pod.running);
+    let places = pods.filter_map(|(name, pod)| match view.members.get(name) {
+        Some(member) => Some(SocketAddr::new(*member.ips.first()?, member.ports.client()?)),
+        None => Some(SocketAddr::new(*pod.ips.first()?, own?)),
+    });
+    places.collect()
 }
 
 /// Weighs it.
@@ -52,9 +57,14 @@ pub(super) fn weigh(view: &View, me: NodeId, master: NodeId, around: &[Inspected
         return unknown("nobody knows when its data were written".to_owned());
     };
     // Who is there and has not registered yet may know more.
-    let comes = |name: &String| view.pods.get(name).is_some_and(|p| p.scheduled && !p.deleting);
-    let silent = view.pods.keys().filter(|name| **name != view.pod && comes(name));
-    if silent.into_iter().any(|name| !view.members.contains_key(name)) {
+    let said: BTreeSet<IpAddr> =
+        living(around).filter_map(|i| Some(i.nodes.myself()?.endpoint.address()?.ip)).collect();
+    let comes = |pod: &Pod| pod.scheduled && !pod.deleting;
+    let silent = |(name, pod): (&String, &Pod)| {
+        let said = pod.ips.iter().any(|ip| said.contains(ip));
+        *name != view.pod && comes(pod) && !view.members.contains_key(name) && !said
+    };
+    if view.pods.iter().any(silent) {
         return Evidence::NotYet;
     }
     if let Some((name, _)) = others(view).find(|(_, m)| m.disk.failed.contains(&me)) {
@@ -67,12 +77,14 @@ pub(super) fn weigh(view: &View, me: NodeId, master: NodeId, around: &[Inspected
         .filter_map(|(_, m)| moment(&m.registered_at))
         .chain(others(view).filter_map(|(_, m)| alive(m)))
         .chain(living(around).filter_map(|i| answered(i, master)));
-    let Some(last) = others(view).filter_map(|(_, m)| alive(m)).max() else {
+    let by_others = others(view).filter_map(|(_, m)| alive(m));
+    let by_living = living(around).filter_map(|i| answered(i, master));
+    if by_others.chain(by_living).next().is_none() {
         return unknown(
             "no other member has registered that could say when all stopped".to_owned(),
         );
-    };
-    let last = signs.max().unwrap_or(last);
+    }
+    let last = signs.max().unwrap_or(i64::MAX);
     let behind = last.saturating_sub(synced);
     if behind > BOUND {
         return unknown(format!(

@@ -22,7 +22,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::id::NodeId;
 use crate::net::Address;
 use crate::nodes::{NodesConf, Remains, Trust};
-use crate::protocol::{Mark, Report, Stopped, View};
+use crate::protocol::{Mark, Member, Report, Stopped, View};
 use crate::record::{self, Place};
 use crate::server::{Persistence, ServerConfig};
 use decide::{Decision, Sound};
@@ -72,6 +72,9 @@ pub struct Planner {
     probes: BTreeMap<SocketAddr, Probe>,
     resolved: Option<Vec<IpAddr>>,
     resolve_asked: Option<Millis>,
+    /// The entry of the pod before this one, which may have been deleted by force, and whose server may
+    /// run on.
+    predecessor: Option<Member>,
     weighing: Weighing,
     ending: Option<Ending>,
 }
@@ -134,6 +137,7 @@ impl Planner {
             probes: BTreeMap::new(),
             resolved: None,
             resolve_asked: None,
+            predecessor: None,
             weighing: Weighing::default(),
             ending: None,
         }
@@ -181,6 +185,10 @@ impl Planner {
             Fact::Proposed(result) => self.proposed(now, result),
             Fact::Registered(view) => {
                 self.doubts.learn(&view);
+                // Later answers have this start's own entry there.
+                let mut before = view.before.iter().filter(|_| !view.predecessor_ended);
+                let other = |m: &&Member| !m.ips.iter().any(|ip| self.setup.ips.contains(ip));
+                self.predecessor = self.predecessor.take().or(before.find(other).cloned());
                 self.registry = Registry::Known(view);
             }
             Fact::RegistryFailed { why, retry } => self.registry_failed(now, why, retry),

@@ -283,8 +283,8 @@ impl Standing<'_> {
                     return Some(format!("the disk of {name} is not empty"));
                 }
                 // It was empty when it registered; a guest owns nothing until it has joined.
-                let begins = m.node_id.is_some() || has_run_since(pod, m);
-                (has_begun(self.plan, m) && begins)
+                let runs = has_begun(self.plan, m) && has_run_since(pod, m);
+                (runs || m.node_id.is_some())
                     .then(|| format!("{name} has begun and goes on as what it was"))
             }
             _ if pod.running || !pod.injected => {

@@ -251,9 +251,7 @@ impl Planner {
                 });
                 let ips = silent.flat_map(|(_, pod)| &pod.ips);
                 out.extend(ips.map(|ip| SocketAddr::new(*ip, port)));
-                // The pod before this one may have been deleted by force, and its server run on.
-                let before = view.before.iter().filter(|_| !view.predecessor_ended);
-                out.extend(before.flat_map(|m| {
+                out.extend(self.predecessor.iter().flat_map(|m| {
                     m.ips.iter().filter_map(|ip| Some(SocketAddr::new(*ip, m.ports.client()?)))
                 }));
             }

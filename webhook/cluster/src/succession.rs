@@ -29,6 +29,7 @@ use crate::protocol::{HeirPolicy, Proposal, Report, Succession as Named, View};
 use absence::Whereabouts;
 use evidence::Evidence;
 
+pub(crate) use evidence::synced;
 pub use words::Own;
 
 mod absence;

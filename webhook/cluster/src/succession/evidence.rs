@@ -159,7 +159,7 @@ fn answered(inspection: &Inspection, id: NodeId) -> Option<i64> {
 
 /// When a member last took something over from its master, as far as its disk shows. What it wrote
 /// down at its stop counts more than its files: a replica without a link writes files, too.
-fn synced(member: &Member) -> Option<i64> {
+pub(crate) fn synced(member: &Member) -> Option<i64> {
     let ago = match &member.disk.stopped {
         Some(stopped) => stopped.linked_ago?,
         None => member.disk.written_ago?,

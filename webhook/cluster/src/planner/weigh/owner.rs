@@ -13,9 +13,10 @@ use super::{FORCE_PATIENCE, MAJORITY_PATIENCE, Step, Weak, all_members, standing
 use crate::id::NodeId;
 use crate::nodes::{Flag, Node, NodesConf};
 use crate::planner::{How, Inspection, Link, decide};
-use crate::protocol::{Proposal, Role, Severity, Succession, View};
+use crate::protocol::{Member, Proposal, Role, Severity, Succession, View};
 use crate::record;
 use crate::slot::SlotRange;
+use crate::succession::synced;
 
 // === impl Weak ===
 
@@ -25,6 +26,11 @@ impl Weak<'_> {
     pub(super) fn dispossessed(&self, file: &NodesConf, me: &Node) -> Option<(NodeId, u64)> {
         if !me.is_master() || !me.slots.is_empty() || matches!(self.conf, Ok(Some(_))) {
             return None;
+        }
+        // It has just had them taken over.
+        let made = self.weighing.force.as_ref().and_then(|f| file.node(f.id));
+        if let Some(heir) = made.filter(|n| n.is_master() && !n.slots.is_empty()) {
+            return Some((heir.id, heir.config_epoch));
         }
         let slots = self.once_owned(me.id)?;
         let owner = file.nodes().find(|n| n.id != me.id && covers(&n.slots, &slots))?;
@@ -84,7 +90,8 @@ impl Weak<'_> {
         // Keys alone count. A replica that has read its log and has not met its master since has
         // them all and an offset of 0: the offset only ranks those that have one.
         let with_data = mates.iter().filter(|(_, i)| i.keys && !self.copies_another(i, me.id));
-        if let Some((at, heir)) = with_data.max_by_key(|(_, i)| i.offset) {
+        // Then the newest disk counts.
+        if let Some((at, heir)) = with_data.max_by_key(|(_, i)| (i.offset, self.synced(i))) {
             return self.promote(*at, heir, me);
         }
         let alive: BTreeSet<NodeId> =
@@ -239,6 +246,14 @@ impl Weak<'_> {
                  masters is there to elect it, and the registry is away; trying again"
             )),
         }
+    }
+
+    /// When a replica took something over last before it started, by the record.
+    fn synced(&self, replica: &Inspection) -> Option<i64> {
+        let id = replica.nodes.myself()?.id;
+        let members = self.view?.members.values();
+        let of = |m: &&Member| m.disk.identity.as_ref().is_some_and(|i| i.node_id == id);
+        members.filter(of).find_map(synced)
     }
 
     /// Whether a replica has become a copy of another shard's master, which has taken the address of

@@ -323,7 +323,8 @@ impl Planner {
                 self.registry = Registry::Idle { next: now, attempts: 0 };
                 poll.wake_at(now);
             }
-            Step::Force { at, id, how } => {
+            Step::Force { at, id, how, of } => {
+                self.weighing.me = Some(of);
                 self.weighing.force = Some(Forced { at, id, how, since: now, result: None });
                 poll.actions.push(Action::Force { at, id, how });
                 poll.wake_at(self.weighing.pause(now));

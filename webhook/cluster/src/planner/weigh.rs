@@ -76,7 +76,7 @@ pub(super) enum Step {
     /// Tell the registry that this id is kept.
     Declare(NodeId),
     /// Make this replica a master.
-    Force { at: SocketAddr, id: NodeId, how: How },
+    Force { at: SocketAddr, id: NodeId, how: How, of: NodeId },
     /// Have the record changed.
     Propose(Proposal),
     /// The record's answer is still to come.
@@ -171,7 +171,7 @@ impl Weak<'_> {
             _ => {
                 let by_file = self.remains.and_then(|r| r.me);
                 let by_record = || self.remembered().map(|identity| identity.node_id);
-                by_file.or_else(by_record).or_else(|| self.the_one_missing())
+                by_file.or_else(by_record).or(self.weighing.me).or_else(|| self.the_one_missing())
             }
         }
     }

@@ -8,6 +8,8 @@ use crate::record::{self, Change};
 mod by_record;
 mod damaged;
 mod empty;
+mod handed_on;
+mod missing;
 
 /// What is around the member `cache-0`, the first master.
 struct World {

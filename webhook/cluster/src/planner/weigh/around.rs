@@ -17,6 +17,8 @@ pub(in crate::planner) struct Weighing {
     next: Millis,
     found: BTreeMap<SocketAddr, Option<Inspected>>,
     pub(in crate::planner) force: Option<Forced>,
+    /// Who this member is, by what it has asked for: once that is done, others may not know it any more.
+    pub(in crate::planner) me: Option<NodeId>,
     pub(in crate::planner) proposing: Option<Proposal>,
     /// For what it waits, for people.
     pub(in crate::planner) waits_for: Option<String>,

@@ -231,14 +231,14 @@ impl Weak<'_> {
             ));
         }
         if has_majority(&heir.nodes, me.id) {
-            return Step::Force { at, id, how: How::Vote };
+            return Step::Force { at, id, how: How::Vote, of: me.id };
         }
         if self.weighing.lasts(self.now) < MAJORITY_PATIENCE {
             return Step::Wait("a majority of masters that can elect".to_owned());
         }
         match self.view {
             Some(view) if view.successions.get(&me.id).is_some_and(|s| s.heir == id) => {
-                Step::Force { at, id, how: How::Record }
+                Step::Force { at, id, how: How::Record, of: me.id }
             }
             Some(_) => self.bequeath(id, me),
             None => self.refuse(format!(

@@ -1,0 +1,104 @@
+//! Slots that were handed on while a file still says otherwise.
+
+use super::*;
+use crate::protocol::Succession;
+
+fn named(heir: u32, epoch: u64) -> Succession {
+    let slots = vec![plan().slots(0).unwrap()];
+    Succession { heir: id(heir), slots, epoch, reason: String::new() }
+}
+
+/// The file of `cache-0` after it has stepped down for `cache-3` at this epoch.
+fn stepped_down(epoch: u64) -> String {
+    let mut conf = NodesConf::parse(file(0, 99).as_bytes()).unwrap();
+    conf.step_down(id(3), epoch).unwrap();
+    conf.to_string()
+}
+
+/// The former master is back before its heir was elected (seed 7001212 of the simulator): as the
+/// replica of its own replica it would leave the slots without any owner.
+#[test]
+fn a_master_steps_down_once_its_heir_is_master() {
+    let mut world = World::running();
+    world.disk = disk(&file(0, 99));
+    world.view.as_mut().unwrap().successions.insert(id(0), named(3, 9));
+    world.member(3, full_disk(3));
+    let (actions, at) = world.run();
+    assert_eq!(forced(&actions), Some((id(3), How::Vote)), "nobody else has done it");
+    assert!(at >= Millis(10_000), "it is given time to do it by itself");
+    let me = written(&actions).myself().cloned().unwrap();
+    assert_eq!((me.master, reason(&actions)), (Some(id(3)), "SteppedDown"));
+
+    let mut world = World::running();
+    world.disk = disk(&file(0, 99));
+    world.view.as_mut().unwrap().successions.insert(id(0), named(3, 9));
+    world.member(3, full_disk(3));
+    world.promote(id(3));
+    let (actions, at) = world.run();
+    assert_eq!((forced(&actions), reason(&actions)), (None, "SteppedDown"));
+    assert!(at < Millis(1_000), "{at:?}");
+}
+
+#[test]
+fn an_heir_that_has_registered_and_does_not_answer_is_waited_for() {
+    let mut world = World::stopped(&[3]);
+    world.disk = disk(&file(0, 99));
+    world.view.as_mut().unwrap().successions.insert(id(0), named(3, 9));
+    world.member(3, full_disk(3));
+    let (actions, at) = world.run();
+    assert!(refusal(&actions).contains("has not said yet that it is their master"), "{actions:?}");
+    assert!(at >= Millis(10_000), "{at:?}");
+    // It is not there: it reads the record when it comes.
+    let mut world = World::stopped(&[]);
+    world.disk = disk(&file(0, 99));
+    world.view.as_mut().unwrap().successions.insert(id(0), named(3, 9));
+    world.member(3, full_disk(3));
+    assert_eq!(reason(&world.run().0), "SteppedDown");
+}
+
+/// Two files that follow each other, and no record of it (seeds 7000409 and 7001022): the newer one
+/// tells who was named.
+#[test]
+fn whom_its_master_follows_by_a_newer_file_succeeds_it() {
+    let newer = NodesConf::parse(stepped_down(7).as_bytes()).unwrap().identity();
+    let run = |identity, data| {
+        let mut world = World::stopped(&[3]);
+        let mut conf = NodesConf::parse(file(0, 99).as_bytes()).unwrap();
+        // This member is a replica of `cache-3` here.
+        conf.step_down(id(3), 2).unwrap();
+        world.disk = DiskSeen { data, ..disk(&conf.to_string()) };
+        world.member(3, Disk { identity, data: true, keeps: true, ..Disk::default() });
+        let (actions, _) = world.run();
+        let named = world.view.unwrap().successions.get(&id(3)).map(|s| s.heir);
+        (actions, named)
+    };
+    let follows_me = |epoch: u64| {
+        let mut identity = newer.clone().unwrap();
+        identity.node_id = id(3);
+        identity.role = crate::protocol::Role::Replica { of: id(0) };
+        identity.config_epoch = epoch;
+        Some(identity)
+    };
+    let (actions, heir) = run(follows_me(7), true);
+    assert_eq!((heir, reason(&actions)), (Some(id(0)), "Succeeded"));
+    assert!(written(&actions).myself().unwrap().config_epoch > 7);
+    let (_, heir) = run(follows_me(7), false);
+    assert_eq!(heir, None, "nobody without data is named");
+    let (_, heir) = run(Some(identity(3)), true);
+    assert_eq!(heir, None, "its master is one by its own file");
+}
+
+#[test]
+fn the_record_says_a_higher_epoch_where_the_heirs_file_has_that_one_already() {
+    let mut world = World::stopped(&[]);
+    let view = world.view.as_mut().unwrap();
+    view.successions.insert(id(0), named(3, 4));
+    let text = file(3, 99).replace("currentEpoch 3", "currentEpoch 4");
+    world.disk = disk(&text);
+    let own = NodesConf::parse(text.as_bytes()).unwrap().identity();
+    world.own(Disk { identity: own, data: true, keeps: true, ..Disk::default() }, false);
+    let (actions, _) = world.run();
+    let me = written(&actions).myself().cloned().unwrap();
+    assert!(me.is_master() && me.config_epoch > 4, "{me:?}");
+    assert_eq!(world.view.unwrap().successions[&id(0)].epoch, me.config_epoch);
+}

@@ -209,7 +209,9 @@ pub fn has_run_since(pod: &Pod, member: &Member) -> bool {
 
 /// Whether a member's disk holds data, or will once its server has run.
 pub fn may_hold_data(member: &Member) -> bool {
-    member.disk.data || (member.disk.keeps && member.bootstrapped)
+    // One whose id is known has begun, though the record of that may be lost.
+    let begun = member.bootstrapped || member.node_id.is_some();
+    member.disk.data || (member.disk.keeps && begun)
 }
 
 /// Whether a member was the master of some of these slots and no others, at a lower epoch: whoever

@@ -350,7 +350,7 @@ impl Weak<'_> {
         if let Some(mate) = mates.iter().find(|mate| mate.runs) {
             return Some(self.refuse(mate.out_of_reach()));
         }
-        let heir = mates.iter().max_by_key(|m| (m.certain, m.comes))?;
+        let heir = mates.iter().max_by_key(|m| m.rank())?;
         Some(self.bequeath(heir.id, &me))
     }
 

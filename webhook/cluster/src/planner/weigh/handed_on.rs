@@ -48,7 +48,8 @@ pub(super) fn open(view: &View, conf: &NodesConf) -> Option<Open> {
     };
     let master = conf.node(of).filter(|m| m.is_master() && !m.slots.is_empty())?;
     if decide::inheritance(view, conf).is_some() {
-        let named = view.successions.get(&of).filter(|s| s.epoch <= conf.vars().current_epoch)?;
+        let highest = conf.nodes().filter(|n| n.is_master()).map(|n| n.config_epoch).max()?;
+        let named = view.successions.get(&of).filter(|s| s.epoch <= highest)?;
         return Some(Open::Late { from: of, named: named.clone() });
     }
     let Some(its) = registered(view, of) else {

@@ -112,7 +112,7 @@ impl Weak<'_> {
         if let Some(mate) = absent.iter().find(|mate| mate.runs) {
             return self.refuse(mate.out_of_reach());
         }
-        if let Some(mate) = absent.iter().max_by_key(|m| (m.certain, m.comes)) {
+        if let Some(mate) = absent.iter().max_by_key(|m| m.rank()) {
             return self.bequeath(mate.id, me);
         }
         if let Some(replica) = self.unheard_of(&file, me, &alive) {
@@ -291,7 +291,7 @@ impl Weak<'_> {
         })
     }
 
-    /// A replica by the own file that neither lives nor is in the record, as long as members exist
+    /// A member of the shard by the own file that neither lives nor is in the record, as long as members exist
     /// that have not registered: the record was lost, and one of those may be it.
     fn unheard_of(&self, file: &NodesConf, me: &Node, alive: &BTreeSet<NodeId>) -> Option<NodeId> {
         let view = self.view.filter(|_| self.keeps)?;
@@ -303,9 +303,16 @@ impl Weak<'_> {
             .collect();
         let claimed = view.claims.iter().flatten();
         let unregistered = view.pods.keys().chain(claimed).any(|name| !members.contains_key(name));
-        let replicas = file.nodes().filter(|n| n.master == Some(me.id) && unregistered);
+        // One that has lost its slots may have lost them to this member.
+        let of_shard = |n: &&Node| {
+            let deposed =
+                n.is_master() && n.slots.is_empty() && !n.flags.contains(&Flag::Handshake);
+            unregistered && n.id != me.id && (n.master == Some(me.id) || deposed)
+        };
         let mut unknown =
-            replicas.map(|n| n.id).filter(|id| !alive.contains(id) && !ids.contains(id));
+            file.nodes().filter(of_shard).map(|n| n.id).filter(|id| {
+                !alive.contains(id) && !ids.contains(id) && !view.forgotten.contains(id)
+            });
         unknown.next()
     }
 
@@ -362,8 +369,15 @@ impl Weak<'_> {
                 runs || (disk_stays && record::may_hold_data(&member))
             };
             if holds {
-                let (id, certain) = (identity.node_id, member.disk.data);
-                mates.push(Mate { id, pod: name, certain, comes: here.is_some(), runs });
+                mates.push(Mate {
+                    id: identity.node_id,
+                    certain: member.disk.data,
+                    offset: member.disk.stopped.as_ref().map(|s| s.offset),
+                    synced: synced(&member),
+                    comes: here.is_some(),
+                    runs,
+                    pod: name,
+                });
             }
         }
         mates
@@ -377,6 +391,10 @@ pub(super) struct Mate {
     pub(super) pod: String,
     /// Whether data were seen on its disk.
     pub(super) certain: bool,
+    /// Its offset when it was asked to stop.
+    offset: Option<u64>,
+    /// When it took something over last.
+    synced: Option<i64>,
     /// Whether its pod is there, so that it can be waited for.
     pub(super) comes: bool,
     /// Whether its server runs by the registry's word, and does not answer.
@@ -386,6 +404,11 @@ pub(super) struct Mate {
 // === impl Mate ===
 
 impl Mate {
+    /// The best heir has the highest: data that are certain, then the newest ones.
+    pub(super) fn rank(&self) -> impl Ord + use<> {
+        (self.certain, self.offset, self.synced, self.comes)
+    }
+
     /// What is said while it is out of reach: naming it heir would not make it a master, and
     /// beginning without it would lose what it has.
     pub(super) fn out_of_reach(&self) -> String {

@@ -93,7 +93,9 @@ fn the_record_says_a_higher_epoch_where_the_heirs_file_has_that_one_already() {
     let mut world = World::stopped(&[]);
     let view = world.view.as_mut().unwrap();
     view.successions.insert(id(0), named(3, 4));
-    let text = file(3, 99).replace("currentEpoch 3", "currentEpoch 4");
+    let text = file(3, 99)
+        .replace("master - 0 0 3 ", "master - 0 0 4 ")
+        .replace("currentEpoch 3", "currentEpoch 4");
     world.disk = disk(&text);
     let own = NodesConf::parse(text.as_bytes()).unwrap().identity();
     world.own(Disk { identity: own, data: true, keeps: true, ..Disk::default() }, false);

@@ -68,6 +68,16 @@ impl NodesConf {
         Ok(())
     }
 
+    /// Raises the epoch at which the own line, a master's, owns its slots.
+    pub fn own_from(&mut self, epoch: u64) {
+        self.one_vars_line();
+        let mine = |n: &&mut Node| n.flags.contains(&Flag::Myself) && n.master.is_none();
+        for node in self.nodes_mut().filter(mine) {
+            node.config_epoch = node.config_epoch.max(epoch);
+        }
+        self.raise_epoch(epoch);
+    }
+
     /// Turns the own line, a replica's, into the master of its shard from `epoch` on: it takes the
     /// former master's slots, and the former master and its other replicas follow it. Nobody has to
     /// vote or to be told: the higher epoch wins.

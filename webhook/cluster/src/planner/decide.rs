@@ -132,6 +132,10 @@ fn resume(sound: &Sound<'_>, conf: &NodesConf, view: Option<&View>) -> Decision 
                 }
                 Err(why) => return Decision::Refuse(format!("can not take over: {why}")),
             }
+        } else if let Some(epoch) = new.myself().and_then(|me| owns_again(view, me)) {
+            new.own_from(epoch);
+            reason = "Succeeded";
+            told = format!("the record has given its slots back to it at epoch {epoch}; ");
         } else if let Some((heir, epoch)) = new.myself().and_then(|me| owner_above(view, me)) {
             if let Err(unknown) = new.step_down(heir, epoch) {
                 return Decision::Refuse(format!(
@@ -210,14 +214,29 @@ fn living_twin(view: &View, id: NodeId) -> Option<&str> {
     twin.map(|(name, _)| name.as_str())
 }
 
+/// Who owns by the record what a node has owned since this epoch: its heir, that one's heir, and so on.
+pub(super) fn owner_by_record(view: &View, id: NodeId, epoch: u64) -> (NodeId, u64) {
+    let mut owner = (id, epoch);
+    // Epochs rise, so that it ends.
+    while let Some(next) = view.successions.get(&owner.0).filter(|s| s.epoch > owner.1) {
+        owner = (next.heir, next.epoch);
+    }
+    owner
+}
+
+/// The epoch at which the record has given a master its own slots back.
+fn owns_again(view: &View, me: &Node) -> Option<u64> {
+    let (owner, epoch) = owner_by_record(view, me.id, me.config_epoch);
+    (me.is_master() && owner == me.id && epoch > me.config_epoch).then_some(epoch)
+}
+
 /// The epoch at which the record makes this replica its master's heir, if it does and nobody has
 /// inherited from it since.
 pub(super) fn inheritance(view: &View, conf: &NodesConf) -> Option<u64> {
     let me = conf.myself()?;
     let master = conf.node(me.master?)?;
-    let succession = view.successions.get(&master.id).filter(|s| s.heir == me.id)?;
-    let later = view.successions.get(&me.id).is_some_and(|s| s.epoch > succession.epoch);
-    (succession.epoch > master.config_epoch && !later).then_some(succession.epoch)
+    let (owner, epoch) = owner_by_record(view, master.id, master.config_epoch);
+    (owner == me.id).then_some(epoch)
 }
 
 /// The node that has this master's slots at a higher epoch, by a registered disk or by the
@@ -237,11 +256,9 @@ pub(super) fn owner_above(view: &View, me: &Node) -> Option<(NodeId, u64)> {
     };
     let disks = view.members.values().chain(view.earlier.values());
     let disks = disks.filter_map(|m| m.disk.identity.as_ref()).filter(|id| owns(id));
-    let record = view.successions.get(&me.id).filter(|s| s.epoch > me.config_epoch);
-    disks
-        .map(|id| (id.node_id, id.config_epoch))
-        .chain(record.map(|s| (s.heir, s.epoch)))
-        .max_by_key(|o| o.1)
+    let record = owner_by_record(view, me.id, me.config_epoch);
+    let above = disks.map(|id| (id.node_id, id.config_epoch)).chain([record]).max_by_key(|o| o.1);
+    above.filter(|(owner, epoch)| *owner != me.id && *epoch > me.config_epoch)
 }
 
 fn describe(changes: &Changes) -> String {

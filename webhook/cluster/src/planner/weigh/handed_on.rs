@@ -41,15 +41,17 @@ pub(super) enum Open {
 pub(super) fn open(view: &View, conf: &NodesConf) -> Option<Open> {
     let me = conf.myself()?;
     let Some(of) = me.master else {
-        let named = view.successions.get(&me.id).filter(|s| s.epoch > me.config_epoch)?;
-        let owner = registered(view, named.heir).is_some_and(|i| i.role == Role::Master);
-        let open = is_here(view, named.heir) && !owner && !me.slots.is_empty();
-        return open.then(|| Open::Other { heir: named.heir, was: Box::new(me.clone()) });
+        let (heir, epoch) = decide::owner_by_record(view, me.id, me.config_epoch);
+        let named = heir != me.id && epoch > me.config_epoch;
+        let owner = registered(view, heir).is_some_and(|i| i.role == Role::Master);
+        let open = named && is_here(view, heir) && !owner && !me.slots.is_empty();
+        return open.then(|| Open::Other { heir, was: Box::new(me.clone()) });
     };
     let master = conf.node(of).filter(|m| m.is_master() && !m.slots.is_empty())?;
     if decide::inheritance(view, conf).is_some() {
         let highest = conf.nodes().filter(|n| n.is_master()).map(|n| n.config_epoch).max()?;
-        let named = view.successions.get(&of).filter(|s| s.epoch <= highest)?;
+        let named = view.successions.get(&of)?;
+        let named = Some(named).filter(|s| s.heir == me.id && s.epoch <= highest)?;
         return Some(Open::Late { from: of, named: named.clone() });
     }
     let Some(its) = registered(view, of) else {
@@ -144,9 +146,9 @@ impl Weak<'_> {
                 return self.not_yet(heir);
             }
             // It is not there: by the record it begins as the owner.
-            let named = self.view.and_then(|v| v.successions.get(&was.id));
-            return match named.filter(|s| s.heir == heir && s.epoch > was.config_epoch) {
-                Some(named) => start(named.epoch),
+            let named = self.view.map(|v| decide::owner_by_record(v, was.id, was.config_epoch));
+            return match named.filter(|(owner, _)| *owner == heir) {
+                Some((_, epoch)) => start(epoch),
                 None => self.bequeath(heir, was),
             };
         };
@@ -161,6 +163,12 @@ impl Weak<'_> {
         }
         if self.patient() {
             return self.not_yet(heir);
+        }
+        if self.data && !found.keys {
+            return self.refuse(format!(
+                "the record names {heir} heir of this member's slots, and it has no data, which this \
+                 one has: let a person decide, by `mooring promote`"
+            ));
         }
         self.promote(at, found, was)
     }

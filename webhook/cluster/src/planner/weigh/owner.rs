@@ -187,16 +187,17 @@ impl Weak<'_> {
     /// a replica of this member.
     fn awaited(&self, me: &Node) -> Option<NodeId> {
         let view = self.view?;
-        let named = view.successions.get(&me.id).filter(|s| s.epoch > me.config_epoch)?;
-        let answers = self
-            .weighing
-            .living()
-            .any(|(_, i)| i.nodes.myself().is_some_and(|n| n.id == named.heir));
+        let (heir, epoch) = decide::owner_by_record(view, me.id, me.config_epoch);
+        if heir == me.id || epoch <= me.config_epoch {
+            return None;
+        }
+        let answers =
+            self.weighing.living().any(|(_, i)| i.nodes.myself().is_some_and(|n| n.id == heir));
         let owns = |i: &crate::protocol::Identity| {
-            i.node_id == named.heir && i.role == Role::Master && covers(&i.slots, &named.slots)
+            i.node_id == heir && i.role == Role::Master && covers(&i.slots, &me.slots)
         };
         let owner = view.members.values().filter_map(|m| m.disk.identity.as_ref()).any(owns);
-        (!answers && !owner && is_here(view, named.heir)).then_some(named.heir)
+        (!answers && !owner && is_here(view, heir)).then_some(heir)
     }
 
     pub(super) fn follow(&self, mut file: NodesConf, heir: NodeId, epoch: u64) -> Step {

@@ -38,9 +38,7 @@ pub(crate) struct Member {
     pub(crate) at: u8,
     /// Where its server listens from its next start on.
     pub(crate) port: u16,
-    /// Who may talk to its server.
     pub(crate) door: Door,
-    /// What its server writes to its disk, beside nodes.conf.
     pub(crate) keeps: Keeps,
     server: Option<Child>,
 }
@@ -56,7 +54,7 @@ pub(crate) enum Door {
     Other(&'static str),
 }
 
-/// What a server writes to its disk.
+/// What a server writes to its disk, beside nodes.conf.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Keeps {
     /// A log of all that it was told.
@@ -268,6 +266,8 @@ impl Member {
             ("--cluster-config-file", "nodes.conf"),
             ("--cluster-node-timeout", "5000"),
             ("--protected-mode", "no"),
+            // Replicas stay in their shards.
+            ("--cluster-migration-barrier", "9"),
             // By default a replica waits 5 s for others to come before it is given anything: that
             // is no part of what is measured, and six cases wait for their replicas.
             ("--repl-diskless-sync-delay", "0"),

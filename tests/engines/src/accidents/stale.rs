@@ -110,8 +110,12 @@ fn scene(set: &mut Set, others: Others, place: Place, part: Part) -> Result<Meas
         }
     }
     let lost = fired.lost(set)?;
+    let whose = match part {
+        Part::Mooring => "with Mooring",
+        Part::Nobody => "without",
+    };
     println!(
-        "      {others:?}, {place:?}, {part:?}: {} writes accepted in the fire, {lost} lost",
+        "      others: {others:?}, {place:?}, {whose}: {} writes accepted in the fire, {lost} lost",
         fired.accepted.len()
     );
     if part == Part::Mooring {

@@ -80,6 +80,17 @@ pub(crate) const CASES: [Case; 28] = [
     Case::Accident(Accident::Passwords),
 ];
 
+/// What may run beside a case.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Company {
+    /// Nothing: its time is compared with that of a start by hand, or it takes the whole machine.
+    Nobody,
+    /// One other version: its time has a bound.
+    One,
+    /// As many versions as there are to be: it waits most of the time.
+    Many,
+}
+
 /// When a step that has refused is started again; the kubelet's first pauses are longer.
 const RETRIES: [Duration; 3] =
     [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
@@ -116,10 +127,13 @@ impl Case {
         !matches!(self, Self::Newer | Self::Older) || version.newer().is_some()
     }
 
-    /// Whether its time is compared with that of a start by hand, or takes the whole machine: nothing
-    /// else may run meanwhile.
-    pub(crate) fn is_timed(self) -> bool {
-        matches!(self, Self::Form | Self::FormHundred | Self::Outage(_))
+    /// What may run beside it.
+    pub(crate) fn company(self) -> Company {
+        match self {
+            Self::Form | Self::FormHundred | Self::Outage(_) => Company::Nobody,
+            Self::Accident(_) => Company::Many,
+            _ => Company::One,
+        }
     }
 
     /// Does it to the set.

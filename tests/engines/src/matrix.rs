@@ -1,7 +1,8 @@
 //! Versions and cases, and what runs beside what.
 //!
-//! Guarantees: cases whose time is compared run first, one after the other, with nothing beside them;
-//! of the others as many versions at a time as `--jobs` says. Each is a process of its own in network
+//! Guarantees: cases whose time is compared run first, one version after the other, with nothing beside
+//! them; then those whose time has a bound, two versions at a time at most; then the accidents, as many
+//! versions at a time as `--jobs` says. Each is a process of its own in network
 //! namespaces and folders of its own. What has ended is in out/engines.json, whatever comes after it.
 
 use std::collections::VecDeque;
@@ -15,7 +16,7 @@ use std::thread;
 
 use serde_json::Value;
 
-use crate::cases::{self, Case};
+use crate::cases::{Case, Company, NODES};
 use crate::ground::Ground;
 use crate::report::{self, Ended, Line};
 use crate::set;
@@ -30,12 +31,20 @@ struct Task {
 
 /// Runs all that is wanted: what came of it.
 pub(crate) fn run(wanted: &Wanted) -> Result<Ended, String> {
-    let (alone, beside): (Vec<Task>, Vec<Task>) =
-        wanted.versions.iter().map(|version| tasks(wanted, version)).unzip();
     let state =
         State { commit: bench::commit(), number: AtomicUsize::new(0), all: Mutex::default() };
-    for (tasks, jobs) in [(alone, 1), (beside, wanted.jobs)] {
-        let tasks = Mutex::new(VecDeque::from(tasks));
+    for company in [Company::Nobody, Company::One, Company::Many] {
+        let jobs = match company {
+            Company::Nobody => 1,
+            Company::One => wanted.jobs.min(2),
+            Company::Many => wanted.jobs,
+        };
+        let tasks = wanted.versions.iter().map(|version| Task {
+            version: version.clone(),
+            cases: cases(wanted, version).filter(|case| case.company() == company).collect(),
+        });
+        let tasks: VecDeque<Task> = tasks.filter(|task| !task.cases.is_empty()).collect();
+        let tasks = Mutex::new(tasks);
         thread::scope(|scope| {
             let work = || -> Result<(), String> {
                 loop {
@@ -53,14 +62,10 @@ pub(crate) fn run(wanted: &Wanted) -> Result<Ended, String> {
     Ok(state.all.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// What runs alone, and what may run beside other versions.
-fn tasks(wanted: &Wanted, version: &Version) -> (Task, Task) {
+fn cases(wanted: &Wanted, version: &Version) -> impl Iterator<Item = Case> {
     let accidents = FAST_ON.contains(&version.name).then_some(FAST_ACCIDENTS);
     let accidents = accidents.into_iter().flatten().filter(|_| wanted.fast);
-    let cases = wanted.cases.iter().copied().chain(accidents).filter(|c| c.is_for(version));
-    let (timed, others) = cases.partition(|case: &Case| case.is_timed());
-    let task = |cases| Task { version: version.clone(), cases };
-    (task(timed), task(others))
+    wanted.cases.iter().copied().chain(accidents).filter(|case| case.is_for(version))
 }
 
 /// What all workers share.
@@ -76,12 +81,9 @@ struct State {
 impl State {
     /// A process for it, in namespaces that are there as long as it runs.
     fn run(&self, wanted: &Wanted, task: &Task) -> Result<(), String> {
-        if task.cases.is_empty() {
-            return Ok(());
-        }
         let program = env::current_exe().map_err(|e| format!("this program is not found: {e}"))?;
         let number = self.number.fetch_add(1, Ordering::Relaxed);
-        let ground = Ground::make(number, cases::NODES)?;
+        let ground = Ground::make(number, NODES)?;
         let rows = set::home(ground.id()).with_extension("json");
         let mut command = ground.hub_command(&program);
         command.args(["--inside", ground.id(), "--rows"]).arg(&rows);

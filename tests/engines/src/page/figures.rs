@@ -242,11 +242,17 @@ impl fmt::Display for Without {
         match self {
             Self::Nothing => f.write_str(NONE),
             Self::Hangs => f.write_str("never writable"),
-            Self::Lost(a, b) => write!(f, "{a} to {b} lost"),
-            Self::Returns(a, b) => write!(f, "on {a} to {b} servers again"),
-            Self::ByHand(a, b) => write!(f, "by hand; {} to {} of it", ratio(*a), ratio(*b)),
+            Self::Lost(a, b) => write!(f, "{} lost", span(a, b)),
+            Self::Returns(a, b) => write!(f, "back on {} servers", span(a, b)),
+            Self::ByHand(a, b) => {
+                write!(f, "ratio to a start by hand {}", span(&ratio(*a), &ratio(*b)))
+            }
         }
     }
+}
+
+fn span<T: PartialEq + fmt::Display>(least: &T, most: &T) -> String {
+    if least == most { least.to_string() } else { format!("{least} to {most}") }
 }
 
 fn ratio(thousandths: u64) -> String {
@@ -258,13 +264,14 @@ impl FromStr for Without {
 
     fn from_str(cell: &str) -> Result<Self, String> {
         let between = |before: &str, after: &str| {
-            let (a, b) = cell.strip_prefix(before)?.strip_suffix(after)?.split_once(" to ")?;
+            let span = cell.strip_prefix(before)?.strip_suffix(after)?;
+            let (a, b) = span.split_once(" to ").unwrap_or((span, span));
             let n = |text: &str| text.replace('.', "").parse().ok();
             Some((n(a)?, n(b)?))
         };
         let lost = || between("", " lost").map(|(a, b)| Self::Lost(a, b));
-        let returns = || between("on ", " servers again").map(|(a, b)| Self::Returns(a, b));
-        let by_hand = || between("by hand; ", " of it").map(|(a, b)| Self::ByHand(a, b));
+        let returns = || between("back on ", " servers").map(|(a, b)| Self::Returns(a, b));
+        let by_hand = || between("ratio to a start by hand ", "").map(|(a, b)| Self::ByHand(a, b));
         match cell {
             NONE => Ok(Self::Nothing),
             "never writable" => Ok(Self::Hangs),
@@ -314,7 +321,7 @@ mod tests {
             "| `clone` | 2; open on redis-5.0.6; failed on valkey-9.1.2 | 7 | \
              2.50 (valkey-9.1.2) to 18.00 (redis-7.0.15) | 5461 to 5462 lost |"
         );
-        assert!(line("outage-parallel").ends_with("| by hand; 0.987 to 0.987 of it |"));
+        assert!(line("outage-parallel").ends_with("| ratio to a start by hand 0.987 |"));
         assert_eq!(line("missing-two"), "| `missing-two` | 1 | 0 | – | never writable |");
         assert_eq!(line("stale"), "| `stale` | 0 | – | – | – |");
         assert_eq!(text.parse::<Figures>().unwrap().to_string(), text);

@@ -74,7 +74,11 @@ impl Set {
         name: Option<&str>,
     ) -> Result<Measured, String> {
         let last = outcomes.iter().filter_map(|o| o.started).max().ok_or("nobody was started")?;
-        let ((owners, until), written) = self.write_all()?;
+        let ((owners, until), written) = self.write_all().map_err(|why| {
+            let said = outcomes.iter().flat_map(|o| &o.reports);
+            let said = said.map(|(reason, message)| format!("; {reason}: {message}"));
+            format!("{why}; the steps said{}", said.collect::<String>())
+        })?;
         let name = name.unwrap_or(&written);
         let (lost, first) = self.keys.missing(&owners, name, name)?;
         if let Some(first) = first {

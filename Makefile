@@ -4,7 +4,7 @@
 CARGO ?= cargo
 LAB = $(CARGO) run --quiet --package mooring-lab --bin
 
-.PHONY: bench demo demo-shell demo-down test unit e2e engines engines-fast fuzz fuzz-smoke lint fmt binaries image clean properties safety soak
+.PHONY: accidents bench demo demo-shell demo-down test unit e2e engines engines-fast fuzz fuzz-smoke lint fmt binaries image clean properties safety soak
 
 demo: setup            ## the main job on a Kubernetes of its own (or yours: KUBECONFIG, IMAGE)
 	$(LAB) demo
@@ -39,10 +39,16 @@ safety: setup          ## accidents that lose data without Mooring, on the test 
 TARGET = x86_64-unknown-linux-gnu
 STATIC = RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --target $(TARGET)
 
+# So many versions beside each other; those cases whose time is compared run alone.
+JOBS ?= 4
+
 engines: setup         ## thirteen real engine versions: what they read, and repaired clusters (needs root)
 	tests/engines/fetch
 	$(CARGO) test --package mooring-config-tests -- --ignored --nocapture
-	$(CARGO) run --quiet --package mooring-engines
+	$(CARGO) run --quiet --package mooring-engines -- --jobs $(JOBS)
+
+accidents:             ## docs/accidents.md: the figures of the last `make engines` and `make safety`
+	$(CARGO) run --quiet --package mooring-engines -- --page
 
 engines-fast: setup    ## the same, but only what `--fast` names
 	tests/engines/fetch

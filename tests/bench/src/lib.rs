@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
@@ -83,17 +84,44 @@ pub fn record(root: &Path, name: &str, rows: &[Row]) -> Result<PathBuf, String> 
     write(root, name, &all)
 }
 
+/// Puts rows into `out/NAME.json` below `root`, in the place of all whose ids begin with one of
+/// `instead_of`. Rows of another commit than this one go: they would pass for its own. Gives the file's
+/// path.
+///
+/// # Errors
+/// If the file is there and holds something else, or can not be written.
+pub fn merge(
+    root: &Path,
+    name: &str,
+    commit: &Value,
+    instead_of: &[String],
+    rows: &[Value],
+) -> Result<PathBuf, String> {
+    let path = root.join("out").join(format!("{name}.json"));
+    let same = report(&path)?.is_none_or(|earlier| earlier["commit"] == *commit);
+    let mut all = if same { earlier(&path)? } else { Vec::new() };
+    let goes = |id: &str| instead_of.iter().any(|prefix| id.starts_with(prefix));
+    all.retain(|row| !row["id"].as_str().is_some_and(goes));
+    all.extend_from_slice(rows);
+    write_as_of(root, name, commit, &all)
+}
+
 /// Writes `out/NAME.json` below `root` with these rows and no others; gives the file's path.
 ///
 /// # Errors
 /// If it can not be written.
 pub fn write(root: &Path, name: &str, rows: &[Value]) -> Result<PathBuf, String> {
+    write_as_of(root, name, &commit(), rows)
+}
+
+fn write_as_of(root: &Path, name: &str, commit: &Value, rows: &[Value]) -> Result<PathBuf, String> {
     let dir = root.join("out");
     let path = dir.join(format!("{name}.json"));
     let report = json!({
         "name": name,
         "version": env!("CARGO_PKG_VERSION"),
         "date": date(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs())),
+        "commit": commit,
         "machine": machine(),
         "rows": rows,
     });
@@ -106,16 +134,43 @@ pub fn write(root: &Path, name: &str, rows: &[Value]) -> Result<PathBuf, String>
 }
 
 fn earlier(path: &Path) -> Result<Vec<Value>, String> {
-    let text = match fs::read(path) {
-        Ok(text) => text,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(format!("{} can not be read: {e}", path.display())),
+    let Some(report) = report(path)? else { return Ok(Vec::new()) };
+    report["rows"].as_array().cloned().ok_or_else(|| no_rows(path))
+}
+
+/// A file of rows, if it is there.
+///
+/// # Errors
+/// If it can not be read, or holds something else.
+pub fn report(path: &Path) -> Result<Option<Value>, String> {
+    match fs::read(path) {
+        Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|_| no_rows(path)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(format!("{} can not be read: {e}", path.display())),
+    }
+}
+
+fn no_rows(path: &Path) -> String {
+    format!("{} holds no rows of measurements: delete it and measure again", path.display())
+}
+
+/// The newest commit that changed what is built, so that a commit of documents changes nothing, and
+/// `-dirty` if something is built that is in none; null where git does not say.
+pub fn commit() -> Value {
+    let sources = ["*.rs", "*.toml", "Cargo.lock", "tests/engines/fetch"];
+    let git = |words: &[&str]| {
+        let mut git = Command::new("git");
+        git.args(["-C", concat!(env!("CARGO_MANIFEST_DIR"), "/../..")]).args(words).arg("--");
+        let output = git.args(sources).output().ok().filter(|output| output.status.success())?;
+        String::from_utf8(output.stdout).ok()
     };
-    let report: Option<Value> = serde_json::from_slice(&text).ok();
-    let rows = report.as_ref().and_then(|report| report["rows"].as_array());
-    rows.cloned().ok_or_else(|| {
-        format!("{} holds no rows of measurements: delete it and measure again", path.display())
-    })
+    let (Some(commit), Some(changed)) =
+        (git(&["log", "-1", "--format=%h"]), git(&["status", "--porcelain"]))
+    else {
+        return Value::Null;
+    };
+    let dirty = if changed.is_empty() { "" } else { "-dirty" };
+    json!(format!("{}{dirty}", commit.trim()))
 }
 
 fn machine() -> Value {
@@ -198,6 +253,26 @@ mod tests {
         );
         fs::write(&path, "something else").unwrap();
         assert!(record(&root, "t", &[]).unwrap_err().contains("delete it"));
+    }
+
+    #[test]
+    fn a_part_replaces_its_own_rows_and_those_of_another_commit() {
+        let root = std::env::temp_dir().join(format!("mooring-merge-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&root);
+        let row = |id: &str, value: u8| json!({"id": id, "value": value});
+        let ids = |path: &Path| -> Vec<String> {
+            let rows = earlier(path).unwrap();
+            rows.iter()
+                .map(|row| format!("{}={}", row["id"].as_str().unwrap(), row["value"]))
+                .collect()
+        };
+        let both = [row("a.form.lost", 1), row("a.form.old", 1), row("a.form-100.lost", 1)];
+        merge(&root, "t", &json!("one"), &[], &both).unwrap();
+        let again = ["a.form.".to_owned()];
+        let path = merge(&root, "t", &json!("one"), &again, &[row("a.form.lost", 2)]).unwrap();
+        assert_eq!(ids(&path), ["a.form-100.lost=1", "a.form.lost=2"]);
+        merge(&root, "t", &json!("another"), &[], &[row("b", 3)]).unwrap();
+        assert_eq!(ids(&path), ["b=3"]);
     }
 
     #[test]

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use cluster::id::NodeId;
 use cluster::nodes::NodesConf;
-use cluster::planner::{Answer, BETWEEN_WORDS, How, Inspected, Inspection};
+use cluster::planner::{Answer, How, Inspected, Inspection, Millis};
+use cluster::promote;
 use cluster::resp::{self, Reply};
 use cluster::secret::Server;
 
@@ -29,8 +30,17 @@ pub(crate) struct Client {
 impl Client {
     /// Connects to a server of the set; this and every answer later may take `timeout`.
     pub(crate) fn connect(at: SocketAddr, timeout: Duration) -> Result<Self, String> {
+        Self::connect_by(at, PASSWORD, timeout)
+    }
+
+    /// The same with another password.
+    pub(crate) fn connect_by(
+        at: SocketAddr,
+        password: &str,
+        timeout: Duration,
+    ) -> Result<Self, String> {
         let mut client = Self::open(at, timeout)?;
-        match client.log_in(PASSWORD) {
+        match client.log_in(password) {
             // An open set's server asks for none.
             Err(why) if why.contains("no password") || why.contains("without any password") => {}
             other => other?,
@@ -139,10 +149,15 @@ pub(crate) fn probe(at: SocketAddr, timeout: Duration) -> Answer {
 
 /// Asks whoever is at an address what it knows.
 pub(crate) fn inspect(at: SocketAddr, timeout: Duration) -> Inspected {
+    inspect_by(at, PASSWORD, timeout)
+}
+
+/// The same with another password.
+pub(crate) fn inspect_by(at: SocketAddr, password: &str, timeout: Duration) -> Inspected {
     if Client::open(at, timeout).is_err() {
         return Inspected::Nobody;
     }
-    match Client::connect(at, timeout).and_then(|mut client| client.inspection()) {
+    match Client::connect_by(at, password, timeout).and_then(|mut client| client.inspection()) {
         Ok(inspection) => Inspected::Node(Box::new(inspection)),
         Err(_) => Inspected::Unclear,
     }
@@ -151,25 +166,16 @@ pub(crate) fn inspect(at: SocketAddr, timeout: Duration) -> Inspected {
 /// Makes the replica at an address a master, if it is who it has to be.
 pub(crate) fn force(at: SocketAddr, id: NodeId, how: How) -> Result<(), String> {
     let mut server = Client::connect(at, Duration::from_secs(1))?;
-    let named = server.text(&["CLUSTER", "MYID"])?;
-    if named != id.as_str() {
-        return Err(format!("the server at {at} is {named} and not {id}"));
-    }
-    say(&mut server, how)
+    promote::whoever_is(&mut server, id, how, pause).map_err(|why| format!("{at}: {why}"))
 }
 
-/// Tells a replica to become master, as the step does.
-pub(crate) fn say(server: &mut Client, how: How) -> Result<(), String> {
-    let mut last = Ok(String::new());
-    for (n, word) in how.words().iter().enumerate() {
-        if n > 0 {
-            std::thread::sleep(Duration::from_millis(BETWEEN_WORDS.0));
-        }
-        last = server.text(&["CLUSTER", "FAILOVER", word]);
-    }
-    let is_master = last.is_err()
-        && server.info("replication")?.get("role").is_some_and(|role| role == "master");
-    how.outcome(last, is_master)
+/// Makes a replica a master, as the step does.
+pub(crate) fn promote(server: &mut Client, how: How) -> Result<(), String> {
+    promote::promote(server, how, pause)
+}
+
+fn pause(time: Millis) {
+    std::thread::sleep(Duration::from_millis(time.0));
 }
 
 /// What the hook of a pod does for a replica whose link is down although it knows where its

@@ -1,15 +1,15 @@
-//! The network of a run: a bridge in a namespace of its own, and one namespace for each node on
-//! it.
+//! The network of a version's run: a bridge in a namespace of its own, and one namespace for each
+//! node on it.
 //!
-//! Guarantees: no default route anywhere, so nothing leaves; the names carry this process's id,
-//! two runs do not meet; what was made is taken down when the value is dropped, and what a killed
-//! run left is taken down by the next one.
+//! Guarantees: no default route anywhere, so nothing leaves; the names carry this process's id and
+//! a number, so two networks do not meet, of one process or of two; what was made is taken down when
+//! the value is dropped, and what a killed run left is taken down by the next one.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// Namespaces begin with this, then the id of the process that made them.
+/// Namespaces begin with this, then the id of the process that made them, and a number.
 const PREFIX: &str = "mooring-engines-";
 
 /// The namespaces of one run.
@@ -21,10 +21,10 @@ pub(crate) struct Ground {
 // === impl Ground ===
 
 impl Ground {
-    /// Makes them.
-    pub(crate) fn make(nodes: u8) -> Result<Self, String> {
+    /// Makes the nth of this process.
+    pub(crate) fn make(number: usize, nodes: u8) -> Result<Self, String> {
         sweep();
-        let ground = Self { id: std::process::id().to_string(), nodes };
+        let ground = Self { id: format!("{}-{number}", std::process::id()), nodes };
         let hub = hub(&ground.id);
         run(&["ip", "netns", "add", &hub])?;
         let inside = |ns: &str, words: &[&str]| run(&[&["ip", "-n", ns], words].concat());

@@ -38,8 +38,8 @@ pub(crate) struct Member {
     pub(crate) at: u8,
     /// Where its server listens from its next start on.
     pub(crate) port: u16,
-    /// Who may talk to its server.
     pub(crate) door: Door,
+    pub(crate) keeps: Keeps,
     server: Option<Child>,
 }
 
@@ -52,6 +52,15 @@ pub(crate) enum Door {
     Open,
     /// Whoever knows this other password, which it shows to its master, too.
     Other(&'static str),
+}
+
+/// What a server writes to its disk, beside nodes.conf.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Keeps {
+    /// A log of all that it was told.
+    Log,
+    /// Nothing, so that it is empty after every start.
+    Nothing,
 }
 
 /// What all members have in common.
@@ -94,7 +103,15 @@ impl Member {
         let pod = format!("{SET}-{n}");
         let dir = home.join(&pod);
         fs::create_dir_all(&dir).map_err(|e| format!("{} can not be made: {e}", dir.display()))?;
-        Ok(Self { pod, dir, at: n, port: PORT, door: Door::Locked, server: None })
+        Ok(Self {
+            pod,
+            dir,
+            at: n,
+            port: PORT,
+            door: Door::Locked,
+            keeps: Keeps::Log,
+            server: None,
+        })
     }
 
     /// Where its server is.
@@ -248,12 +265,17 @@ impl Member {
             ("--cluster-enabled", "yes"),
             ("--cluster-config-file", "nodes.conf"),
             ("--cluster-node-timeout", "5000"),
-            ("--appendonly", "yes"),
             ("--protected-mode", "no"),
+            // Replicas stay in their shards.
+            ("--cluster-migration-barrier", "9"),
             // By default a replica waits 5 s for others to come before it is given anything: that
             // is no part of what is measured, and six cases wait for their replicas.
             ("--repl-diskless-sync-delay", "0"),
         ];
+        let keeps: &[_] = match self.keeps {
+            Keeps::Log => &[("--appendonly", "yes")],
+            Keeps::Nothing => &[("--appendonly", "no"), ("--save", "")],
+        };
         let password = match self.door {
             Door::Locked => Some(client::PASSWORD),
             Door::Other(password) => Some(password),
@@ -261,7 +283,11 @@ impl Member {
         };
         let password =
             password.into_iter().flat_map(|p| [("--requirepass", p), ("--masterauth", p)]);
-        let all = options.into_iter().chain(password).flat_map(|(name, value)| [name, value]);
+        let all = options
+            .into_iter()
+            .chain(keeps.iter().copied())
+            .chain(password)
+            .flat_map(|(name, value)| [name, value]);
         all.map(str::to_owned).collect()
     }
 }

@@ -1,7 +1,9 @@
 //! The table, and the same as a file.
 //!
-//! Guarantees: a case that did not end has rows, too, and they do not hold.
+//! Guarantees: a case that did not end has rows, too, and they do not hold; what is not of the cases
+//! that were run stays in the file, unless it is another commit's.
 
+use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -193,8 +195,74 @@ impl Control {
     }
 }
 
-/// Writes out/engines.json.
-pub(crate) fn write(lines: &[Line]) -> Result<(), String> {
-    let rows: Vec<Value> = lines.iter().flat_map(Line::rows).collect();
-    bench::write(Path::new("."), "engines", &rows).map(|_| ())
+/// What cases came to, as one process tells it to another.
+#[derive(Debug, Default)]
+pub(crate) struct Ended {
+    /// How many files of real servers were read and written back.
+    pub(crate) files: usize,
+    lines: Vec<Value>,
+}
+
+// === impl Ended ===
+
+impl Ended {
+    /// One case more.
+    pub(crate) fn add(&mut self, line: &Line) {
+        self.lines.push(json!({
+            "of": format!("{}.{}.", line.version, line.case.name()),
+            "text": line.text(),
+            "passed": line.passed(),
+            "rows": line.rows(),
+        }));
+    }
+
+    /// All of another process.
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.files += other.files;
+        self.lines.extend(other.lines);
+    }
+
+    /// How many there are.
+    pub(crate) fn cases(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// How many are not as they have to be.
+    pub(crate) fn failed(&self) -> usize {
+        self.lines.iter().filter(|line| line["passed"] != true).count()
+    }
+
+    /// The table and the summary.
+    pub(crate) fn print(&self) {
+        for line in &self.lines {
+            println!("{}", line["text"].as_str().unwrap_or_default());
+        }
+        println!("{} nodes.conf of real servers read and written back byte for byte", self.files);
+        println!("{} passed, {} failed", self.cases() - self.failed(), self.failed());
+    }
+
+    /// Hands it over.
+    pub(crate) fn write(&self, path: &Path) -> Result<(), String> {
+        let text = json!({"files": self.files, "lines": self.lines}).to_string();
+        fs::write(path, text).map_err(|e| format!("{} can not be written: {e}", path.display()))
+    }
+
+    /// What was handed over; nothing, if the process ended before.
+    pub(crate) fn read(path: &Path) -> Self {
+        let value: Value = fs::read(path)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or_default();
+        let files = value["files"].as_u64().and_then(|n| usize::try_from(n).ok());
+        let lines = value["lines"].as_array().cloned();
+        Self { files: files.unwrap_or(0), lines: lines.unwrap_or_default() }
+    }
+}
+
+/// Puts the rows of these cases into out/engines.json, in the place of their rows from before.
+pub(crate) fn merge(commit: &Value, ended: &Ended) -> Result<(), String> {
+    let prefixes = ended.lines.iter().filter_map(|line| line["of"].as_str().map(str::to_owned));
+    let rows = ended.lines.iter().filter_map(|line| line["rows"].as_array()).flatten().cloned();
+    let (prefixes, rows): (Vec<_>, Vec<_>) = (prefixes.collect(), rows.collect());
+    bench::merge(Path::new("."), "engines", commit, &prefixes, &rows).map(|_| ())
 }

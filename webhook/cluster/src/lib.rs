@@ -12,10 +12,13 @@ pub mod nodes;
 pub mod past;
 pub mod plan;
 pub mod planner;
+pub mod promote;
 pub mod protocol;
 pub mod rdb;
 pub mod record;
 pub mod resp;
+#[cfg(test)]
+mod sample;
 pub mod secret;
 pub mod server;
 pub mod slot;

@@ -8,11 +8,12 @@ use std::thread;
 use std::time::Duration;
 
 use cluster::id::NodeId;
-use cluster::planner::{BETWEEN_WORDS, How, Inspected, Inspection};
+use cluster::planner::{How, Inspected, Inspection, Millis};
+use cluster::promote;
 use cluster::resp::{self, Reply};
 use cluster::server::Credential;
 
-use crate::redis::{Client, field};
+use crate::redis::Client;
 
 /// Asks whoever is at an address.
 pub(crate) fn inspect(at: SocketAddr, credentials: &[Credential], timeout: Duration) -> Inspected {
@@ -46,25 +47,14 @@ pub(crate) fn force(
     credentials: &[Credential],
 ) -> Result<(), String> {
     let mut server = Client::connect(at, credentials, Duration::from_secs(1))?;
-    let named = server.text(&["CLUSTER", "MYID"])?;
-    if named != id.as_str() {
-        return Err(format!("the server at {at} is {named} and not {id}"));
-    }
-    say(&mut server, how)
+    promote::whoever_is(&mut server, id, how, pause).map_err(|why| format!("{at}: {why}"))
 }
 
-/// Tells a replica to become master, in the words that it takes.
-pub(crate) fn say(server: &mut Client, how: How) -> Result<(), String> {
-    let mut last = Ok(String::new());
-    for (n, word) in how.words().iter().enumerate() {
-        if n > 0 {
-            thread::sleep(Duration::from_millis(BETWEEN_WORDS.0));
-        }
-        last = server.text(&["CLUSTER", "FAILOVER", word]);
-    }
-    let is_master = last.is_err()
-        && server
-            .text(&["INFO", "replication"])
-            .is_ok_and(|info| field(&info, "role") == Some("master"));
-    how.outcome(last, is_master)
+/// Makes a replica a master.
+pub(crate) fn promote(server: &mut Client, how: How) -> Result<(), String> {
+    promote::promote(server, how, pause)
+}
+
+fn pause(time: Millis) {
+    thread::sleep(Duration::from_millis(time.0));
 }

@@ -79,7 +79,7 @@ pub(crate) fn run(
             }
             Action::Promote(how) => {
                 println!("mooring: becoming the master of this shard, by {how:?}");
-                if let Err(why) = inspect::say(server, how) {
+                if let Err(why) = inspect::promote(server, how) {
                     eprintln!("mooring: post-start: CLUSTER FAILOVER, by {how:?}: {why}");
                 }
                 continue;

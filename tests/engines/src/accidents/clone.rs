@@ -10,13 +10,12 @@ use std::time::{Duration, Instant};
 use cluster::secret::Source;
 
 use super::{
-    ELECTED, EMPTIED, FREE_NODE, NO_USERS, hooks, keys, must_lose, replica_of, secret,
+    ELECTED, EMPTIED, FREE_NODE, formed_open, hooks, keys, must_lose, replica_of, secret,
     with_the_secret,
 };
 use crate::cases::nobody_refuses;
 use crate::client::Client;
-use crate::member::Door;
-use crate::set::{Control, Measured, SHARDS, Set};
+use crate::set::{Control, Measured, Set};
 
 /// Where the copy's servers listen: in the same nodes' namespaces, so at addresses of their own.
 const PORT: u16 = 7379;
@@ -24,12 +23,9 @@ const PORT: u16 = 7379;
 const FREE_PORTS: [u16; 2] = [8379, 9379];
 
 /// The slower of the two directions, and all keys that were lost in either set.
-pub(crate) fn run(beside: &Set) -> Result<Measured, String> {
-    if !beside.version.knows_users() {
-        return Ok(Measured { control: Some(Control::Open(NO_USERS)), ..Measured::NOTHING });
-    }
+pub(super) fn run(beside: &Set) -> Result<Measured, String> {
     let control = control(beside).map_err(|why| format!("control: {why}"))?;
-    let mut original = formed(beside, "original")?;
+    let mut original = formed_open(beside, "original", |_| {})?;
     let name = original.fill()?;
     let mut copy = original.copied("copy", PORT)?;
     let outcomes = copy.start_all()?;
@@ -106,22 +102,14 @@ fn ids(set: &Set) -> Result<BTreeSet<String>, String> {
         all.extend(nodes.lines().filter_map(|l| l.split(' ').next()).map(str::to_owned));
     }
     match all.len() {
-        n if n == usize::from(SHARDS) * 2 => Ok(all),
+        n if n == set.members.len() => Ok(all),
         n => Err(format!("the members know {n} nodes together")),
     }
 }
 
-fn formed(beside: &Set, folder: &str) -> Result<Set, String> {
-    let mut set = beside.beside_in(folder, SHARDS)?;
-    set.members.iter_mut().for_each(|member| member.door = Door::Open);
-    let outcomes = set.start_all()?;
-    set.measure(&outcomes, None)?;
-    Ok(set)
-}
-
 /// The copy is started as it is, with the addresses set by hand and the ids of the original.
 fn control(beside: &Set) -> Result<Control, String> {
-    let mut original = formed(beside, "original-control")?;
+    let mut original = formed_open(beside, "original-control", |_| {})?;
     original.fill()?;
     let mut copy = original.copied("copy-control", PORT)?;
     for n in 0..copy.members.len() {

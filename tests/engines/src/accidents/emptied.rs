@@ -28,7 +28,7 @@ const SCENES: [(Left, Back); 4] = [
 ];
 
 /// The slowest of the scenes, all keys that were lost, and what the control loses.
-pub(crate) fn run(set: &mut Set) -> Result<Measured, String> {
+pub(super) fn run(set: &mut Set) -> Result<Measured, String> {
     let mut all = Measured::NOTHING;
     for (left, back) in SCENES {
         let once = scene(set, left, back).map_err(|why| format!("{left:?}, {back:?}: {why}"))?;

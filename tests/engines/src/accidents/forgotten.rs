@@ -6,16 +6,16 @@ use std::time::Duration;
 use cluster::id::NodeId;
 use cluster::resp::Reply;
 
-use super::{EMPTIED, Part};
+use super::{EMPTIED, Part, formed};
 use crate::cases::nobody_refuses;
 use crate::client::Client;
-use crate::set::{Control, Measured, SHARDS, Set};
+use crate::set::{Control, Measured, Set, Shape};
 
 /// By when a node that is gossiped has come to everybody.
 const GOSSIPED: Duration = Duration::from_secs(3);
 
 /// Nobody may know the node again, and no key may be lost.
-pub(crate) fn run(beside: &Set) -> Result<Measured, String> {
+pub(super) fn run(beside: &Set) -> Result<Measured, String> {
     let (back, _) = once(beside, Part::Nobody).map_err(|why| format!("control: {why}"))?;
     if back == 0 {
         return Err("the control has forgotten it too, so the case shows nothing".to_owned());
@@ -28,9 +28,7 @@ pub(crate) fn run(beside: &Set) -> Result<Measured, String> {
 }
 
 fn once(beside: &Set, part: Part) -> Result<(usize, Measured), String> {
-    let mut set = beside.beside_in(&format!("forgotten-{part:?}"), SHARDS)?;
-    let outcomes = set.start_all()?;
-    set.measure(&outcomes, None)?;
+    let mut set = formed(beside, &format!("forgotten-{part:?}"), Shape::USUAL)?;
     let name = set.fill()?;
     let masters = set.masters()?;
     let replicas: Vec<usize> = (0..set.members.len()).filter(|n| !masters.contains(n)).collect();

@@ -1,99 +1,122 @@
-//! All stop; all come back but for one master, or two of three. Those come later: one with the
-//! disk that it had, after the others have taken new writes, one with an empty disk.
+//! All stop; all come back but for one master, or two of three. Those come later: with the disk that
+//! they had, after the others have taken new writes, or with an empty disk.
+//!
+//! Guarantees: in the control the others have their steps and no hook names an heir: slots stay without
+//! an owner, and with an empty disk also when those have come back. Who comes back is a replica.
 
 use std::time::{Duration, Instant};
 
 use super::hook::{self, Hook};
+use super::{HANGS, formed};
 use crate::cases::nobody_refuses;
+use crate::client::PASSWORD;
 use crate::member::Outcome;
-use crate::set::{Control, Measured, SHARDS, Set};
+use crate::set::{Control, Measured, Set, Shape};
 
 /// By when everything has to be writable: a node timeout, and the wait for a majority.
 const PATIENCE: Duration = Duration::from_secs(40);
-/// So long the control is looked at: an engine that heals does within two node timeouts.
-const CONTROL: Duration = Duration::from_secs(15);
+
+/// How many masters are missing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Masters {
+    /// One: the other two could elect.
+    One,
+    /// Two of three: nobody could.
+    Two,
+}
 
 /// What becomes of the disks of those that come later.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Disks {
+pub(crate) enum Disks {
     /// They are as they were.
     Kept,
     /// They are lost.
     Lost,
 }
 
-/// One master is missing: once its pod is not there and it comes back with its disk, once no
-/// machine takes its pod and it comes back empty.
-pub(crate) fn one(beside: &Set) -> Result<Measured, String> {
-    let mut set = formed(beside, "missing-one")?;
-    let control = control(&mut set, 1).map_err(|why| format!("control: {why}"))?;
-    let victims = masters(&set, 1)?;
-    let mut all = round(&mut set, &victims, &[], Disks::Kept)?;
-    let victims = masters(&set, 1)?;
-    all.add(round(&mut set, &victims, &victims, Disks::Lost)?);
+/// What is special about the pod of a missing one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Pod {
+    /// It is not there.
+    Absent,
+    /// It is there, and no machine takes it.
+    Pending,
+}
+
+/// Who is missing in a round, each with its pod and what becomes of its disk.
+type Round = Vec<(Pod, Disks)>;
+
+/// The slowest of the rounds, and all keys that were lost in them.
+pub(super) fn run(beside: &Set, masters: Masters, disks: Disks) -> Result<Measured, String> {
+    let control = control(beside, masters, disks).map_err(|why| format!("control: {why}"))?;
+    let mut set = formed(beside, &format!("missing-{masters:?}-{disks:?}"), Shape::USUAL)?;
+    let mut all = Measured::NOTHING;
+    for missing in rounds(masters, disks) {
+        let once = round(&mut set, &missing).map_err(|why| format!("{missing:?}: {why}"))?;
+        println!("      {missing:?}: {:.2} s, {} lost", once.seconds, once.lost);
+        all.add(once);
+    }
     Ok(Measured { control: Some(control), ..all })
 }
 
-/// Two of three masters are missing: nobody could elect.
-pub(crate) fn two(beside: &Set) -> Result<Measured, String> {
-    let mut set = formed(beside, "missing-two")?;
-    let control = control(&mut set, 2).map_err(|why| format!("control: {why}"))?;
-    let victims = masters(&set, 2)?;
-    let first = victims.get(..1).unwrap_or_default();
-    let mut all = round(&mut set, &victims, first, Disks::Kept)?;
-    let victims = masters(&set, 2)?;
-    let first = victims.get(..1).unwrap_or_default();
-    all.add(round(&mut set, &victims, first, Disks::Lost)?);
-    Ok(Measured { control: Some(control), ..all })
+fn rounds(masters: Masters, disks: Disks) -> Vec<Round> {
+    let both = vec![(Pod::Pending, disks), (Pod::Absent, disks)];
+    match (masters, disks) {
+        (Masters::One, _) => vec![vec![(Pod::Absent, disks)], vec![(Pod::Pending, disks)]],
+        (Masters::Two, Disks::Kept) => vec![both],
+        (Masters::Two, Disks::Lost) => {
+            vec![both, vec![(Pod::Pending, Disks::Kept), (Pod::Absent, Disks::Lost)]]
+        }
+    }
 }
 
-fn formed(beside: &Set, folder: &str) -> Result<Set, String> {
-    let mut set = beside.beside_in(folder, SHARDS)?;
-    let outcomes = set.start_all()?;
-    set.measure(&outcomes, None)?;
-    Ok(set)
-}
-
-fn masters(set: &Set, n: usize) -> Result<Vec<usize>, String> {
+fn masters_of(set: &Set, n: usize) -> Result<Vec<usize>, String> {
     let masters = set.masters()?;
     masters.get(..n).map(<[usize]>::to_vec).ok_or_else(|| format!("there are not {n} masters"))
 }
 
-/// The same without the hook: it stays down. All are there again afterwards, and some of those that
-/// were masters may be replicas: the engines elect as soon as one has met its master again.
-fn control(set: &mut Set, missing: usize) -> Result<Control, String> {
-    let victims = masters(set, missing)?;
+/// The same without the hook: it stays down. With an empty disk also when the server of that one runs.
+fn control(beside: &Set, masters: Masters, disks: Disks) -> Result<Control, String> {
+    let folder = format!("missing-{masters:?}-{disks:?}-control");
+    let mut set = formed(beside, &folder, Shape::USUAL)?;
+    let missing = match masters {
+        Masters::One => 1,
+        Masters::Two => 2,
+    };
+    let victims = masters_of(&set, missing)?;
     set.fill()?;
     set.kill(|_| true)?;
     set.swap_addresses();
     nobody_refuses(&set.start_but(&victims, &[])?)?;
-    if set.wait_for_masters(CONTROL).is_ok() {
-        return Err("all slots are writable without Mooring, so the case shows nothing".to_owned());
+    if disks == Disks::Lost {
+        for victim in victims {
+            set.members.get(victim).ok_or("there is no such member")?.wipe()?;
+            set.launch(victim)?;
+        }
     }
-    for victim in victims {
-        nobody_refuses(&[set.start_one(victim)?])?;
+    match set.wait_for_masters(HANGS) {
+        Ok(()) => {
+            Err("all slots are writable without Mooring, so the case shows nothing".to_owned())
+        }
+        Err(_) => Ok(Control::Hangs),
     }
-    set.write_all()?;
-    set.wait_until_whole()?;
-    Ok(Control::Hangs)
 }
 
-/// An outage; the pods of `pending` are there, and no machine takes them.
-fn round(
-    set: &mut Set,
-    victims: &[usize],
-    pending: &[usize],
-    disks: Disks,
-) -> Result<Measured, String> {
+/// An outage, and what comes after it.
+fn round(set: &mut Set, missing: &Round) -> Result<Measured, String> {
+    let victims = masters_of(set, missing.len())?;
+    let those = || victims.iter().copied().zip(missing.iter().copied());
+    let pending = those().filter(|(_, (pod, _))| *pod == Pod::Pending).map(|(n, _)| n);
+    let pending: Vec<usize> = pending.collect();
     let before = set.fill()?;
     set.kill(|_| true)?;
     set.swap_addresses();
-    let outcomes = set.start_but(victims, pending)?;
+    let outcomes = set.start_but(&victims, &pending)?;
     nobody_refuses(&outcomes)?;
     let last = outcomes.iter().filter_map(|o| o.started).max().ok_or("nobody was started")?;
     let members = set.members.iter().enumerate().filter(|(n, _)| !victims.contains(n));
     let hooks: Vec<Hook> =
-        members.map(|(_, m)| hook::start(&set.common, &m.pod, m.address())).collect();
+        members.map(|(_, m)| hook::start(&set.common, &m.pod, m.address(), PASSWORD)).collect();
     let servers = set.addresses();
     let writable = set.writable_at(&servers, PATIENCE);
     let heirs = heirs(hooks)?;
@@ -105,15 +128,18 @@ fn round(
     // What they write now is newer than what the missing ones have.
     let (_, since) = set.write_all()?;
     let began = Instant::now();
-    for victim in victims {
+    for (victim, (_, disks)) in those() {
         if disks == Disks::Lost {
-            set.members.get(*victim).ok_or("there is no such member")?.wipe()?;
+            set.members.get(victim).ok_or("there is no such member")?.wipe()?;
         }
-        let outcome = set.start_one(*victim)?;
+        let outcome = set.start_one(victim)?;
         nobody_refuses(std::slice::from_ref(&outcome))?;
         must_say(&outcome, disks)?;
     }
     set.wait_until_whole()?;
+    if let Some(victim) = set.masters()?.iter().find(|n| victims.contains(n)) {
+        return Err(format!("member {victim} was succeeded, comes back, and is a master"));
+    }
     let whole = began.elapsed().as_secs_f64();
     lost = lost.max(set.lost(&before)?).max(set.lost(&since)?);
     let seconds = writable.saturating_duration_since(last).as_secs_f64();

@@ -1,11 +1,10 @@
-//! Accidents to one member while the others run, with Mooring's part and without it.
+//! Accidents to a set, with Mooring's part and without it.
 //!
 //! Guarantees: the control differs in nothing but Mooring's part, and a case whose control loses
-//! nothing has failed, unless the version is known to save itself; each begins with a set of its
-//! own, without a password, as strangers can copy it.
+//! nothing has failed, unless the version is known to save itself; each but [`emptied`] begins with a
+//! set of its own. Where a stranger could copy a member that set has no password.
 
 use std::net::SocketAddr;
-use std::process::Child;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,30 +12,38 @@ use cluster::resp::Reply;
 use cluster::secret::{ReplicationSecret, Source};
 
 use crate::client::Client;
-use crate::ground;
-use crate::member::Door;
-use crate::set::{Control, Measured, SHARDS, Set};
+use crate::member::{Door, Member};
+use crate::set::{Control, Measured, Set, Shape};
 
-pub(crate) mod clone;
-pub(crate) mod emptied;
-pub(crate) mod forgotten;
+mod clone;
+mod emptied;
+mod forgotten;
 mod hook;
 mod hooks;
 pub(crate) mod missing;
 mod passwords;
+pub(crate) mod restart;
 pub(crate) mod stale;
+pub(crate) mod stranger;
 
 /// An accident.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Accident {
-    /// A master is killed, and a plain empty server gets its address.
-    StrangerPlain,
-    /// The same, but the server is a node of no cluster.
-    StrangerNode,
-    /// A master's server is killed and started again in place, without its data and without the
-    /// step: its hook is all there is.
-    RestartEmpty,
-    /// A rolling change of passwords begins: one replica has the new one.
+    /// A master's pod comes back without its data, with its step.
+    Emptied,
+    /// A master that two others have replaced since comes back, under fire of writes.
+    Stale(stale::Others),
+    /// All are killed, and some masters come back only later.
+    Missing(missing::Masters, missing::Disks),
+    /// A node is forgotten while a member is down; then all are killed and come back.
+    Forgotten,
+    /// A copy of all disks runs beside the set, and each gets an address that the other one had.
+    Clone,
+    /// A master is killed, and a stranger gets its address.
+    Stranger(stranger::Kind),
+    /// A master's container is restarted in place and has no data: its hook is all there is.
+    Restart(restart::Gone),
+    /// A rolling change of passwords begins with a replica.
     Passwords,
 }
 
@@ -52,13 +59,67 @@ const NO_USERS: &str = "Redis 5 knows no users, so there is no replication secre
                         and masterauth of the cluster's own";
 /// Where a member goes whose address is taken.
 const FREE_NODE: u8 = 6;
-const PORT: u16 = 6379;
 /// By when a replica is emptied that will be: it was after 1.6 s at the latest.
 const EMPTIED: Duration = Duration::from_secs(9);
 /// By when a replica is elected that will be: twice what was measured.
 const ELECTED: Duration = Duration::from_secs(17);
-/// The hook comes late: until then nobody but the secret keeps an empty master from being copied.
-const LATE_HOOK: Duration = Duration::from_secs(1);
+/// So long a control is looked at that stays down: an engine that heals does within two node timeouts.
+const HANGS: Duration = Duration::from_secs(15);
+
+// === impl Accident ===
+
+impl Accident {
+    /// Its name in the table.
+    pub(crate) fn name(self) -> &'static str {
+        use missing::{Disks, Masters};
+        match self {
+            Self::Emptied => "emptied",
+            Self::Stale(stale::Others::Nobody) => "stale",
+            Self::Stale(stale::Others::One) => "stale-one-living",
+            Self::Stale(stale::Others::OutOfReach) => "stale-cut-off",
+            Self::Missing(Masters::One, Disks::Kept) => "missing-master",
+            Self::Missing(Masters::One, Disks::Lost) => "missing-master-emptied",
+            Self::Missing(Masters::Two, Disks::Kept) => "missing-two",
+            Self::Missing(Masters::Two, Disks::Lost) => "missing-two-emptied",
+            Self::Forgotten => "forgotten",
+            Self::Clone => "clone",
+            Self::Stranger(stranger::Kind::Plain) => "stranger-plain",
+            Self::Stranger(stranger::Kind::Node) => "stranger-node",
+            Self::Restart(restart::Gone::Emptied) => "restart-empty",
+            Self::Restart(restart::Gone::NeverKept) => "restart-persists-nothing",
+            Self::Passwords => "passwords",
+        }
+    }
+
+    /// Does it to the set, or to another one beside it while it is down.
+    pub(crate) fn run(self, set: &mut Set) -> Result<Measured, String> {
+        if self == Self::Emptied {
+            return emptied::run(set);
+        }
+        if self.needs_users() && !set.version.knows_users() {
+            return Ok(Measured { control: Some(Control::Open(NO_USERS)), ..Measured::NOTHING });
+        }
+        set.kill(|_| true)?;
+        let measured = match self {
+            Self::Emptied => return Err("it is done to the set itself".to_owned()),
+            Self::Stale(others) => stale::run(set, others)?,
+            Self::Missing(masters, disks) => missing::run(set, masters, disks)?,
+            Self::Forgotten => forgotten::run(set)?,
+            Self::Clone => clone::run(set)?,
+            Self::Stranger(kind) => stranger::run(set, kind)?,
+            Self::Restart(gone) => restart::run(set, gone)?,
+            Self::Passwords => passwords::run(set)?,
+        };
+        // The cases after it find the set as it was.
+        crate::cases::nobody_refuses(&set.start_all()?)?;
+        Ok(measured)
+    }
+
+    /// Whether the replication secret is Mooring's part, or some of it.
+    fn needs_users(self) -> bool {
+        matches!(self, Self::Clone | Self::Stranger(_) | Self::Restart(_))
+    }
+}
 
 /// What a control loses that has to lose something.
 fn must_lose(lost: usize, what: &str) -> Result<Control, String> {
@@ -68,135 +129,24 @@ fn must_lose(lost: usize, what: &str) -> Result<Control, String> {
     }
 }
 
-/// Does it to a set beside this one, which does not run.
-pub(crate) fn run(set: &Set, accident: Accident) -> Result<Measured, String> {
-    if accident == Accident::Passwords {
-        return passwords::run(set);
-    }
-    if !set.version.knows_users() {
-        return Ok(Measured { control: Some(Control::Open(NO_USERS)), ..Measured::NOTHING });
-    }
-    let emptied = accident.once(set, Part::Nobody).map_err(|why| format!("control: {why}"))?.lost;
-    // Valkey 9 elects before anything is copied; on 8.1 it is a race between the two.
-    let elects = ["valkey-8.1", "valkey-9"].iter().any(|v| set.version.name.starts_with(v));
-    let control = match accident {
-        Accident::StrangerNode if elects => Control::MayLose(emptied),
-        _ => Control::Loses(emptied),
-    };
-    let measured = accident.once(set, Part::Mooring)?;
-    Ok(Measured { control: Some(control), ..measured })
+/// A set beside this one, formed.
+fn formed(beside: &Set, folder: &str, shape: Shape) -> Result<Set, String> {
+    formed_as(beside.beside(folder, shape)?, |_| {})
 }
 
-// === impl Accident ===
-
-impl Accident {
-    /// Its name in the table.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::StrangerPlain => "stranger-plain",
-            Self::StrangerNode => "stranger-node",
-            Self::RestartEmpty => "restart-empty",
-            Self::Passwords => "passwords",
-        }
-    }
-
-    fn once(self, beside: &Set, part: Part) -> Result<Measured, String> {
-        let folder = format!("{}-{part:?}", self.name());
-        let mut set = beside.beside_in(&folder, SHARDS)?;
-        set.members.iter_mut().for_each(|member| member.door = Door::Open);
-        let outcomes = set.start_all()?;
-        set.measure(&outcomes, None)?;
-        let name = set.fill()?;
-        if part == Part::Mooring {
-            with_the_secret(&set, ['a', 'b'])?;
-        }
-        let victim = set.a_master()?;
-        let heir = replica_of(&set, victim)?;
-        let before = keys(heir)?;
-        match self {
-            Self::RestartEmpty => restart_empty(&mut set, part, &name, victim, heir, before),
-            _ => stranger(self, &mut set, part, &name, victim, heir, before),
-        }
-    }
+/// A set beside this one, formed, that anybody may talk to.
+fn formed_open(beside: &Set, folder: &str, change: impl Fn(&mut Member)) -> Result<Set, String> {
+    formed_as(beside.beside(folder, Shape::USUAL)?, |member| {
+        member.door = Door::Open;
+        change(member);
+    })
 }
 
-fn stranger(
-    accident: Accident,
-    set: &mut Set,
-    part: Part,
-    name: &str,
-    victim: usize,
-    heir: SocketAddr,
-    before: usize,
-) -> Result<Measured, String> {
-    let member = set.members.get(victim).ok_or("there is no such member")?;
-    let (node, dir) = (member.at, member.dir.with_file_name("stranger"));
-    set.kill(|n| n == victim)?;
-    let began = Instant::now();
-    let _stranger = Stranger::start(set, node, accident, &dir)?;
-    if part == Part::Nobody {
-        while began.elapsed() < EMPTIED && keys(heir).unwrap_or(before) > 0 {
-            thread::sleep(Duration::from_millis(50));
-        }
-        let lost = before.saturating_sub(keys(heir)?);
-        return Ok(Measured { lost, ..Measured::NOTHING });
-    }
-    let elected = set.writable_at(&set.addresses(), ELECTED);
-    let left = keys(heir)?;
-    if left < before {
-        return Err(format!("{heir} had {before} keys and has {left}: it has copied the stranger"));
-    }
-    // The pod comes back, and its address is taken.
-    set.members.get_mut(victim).ok_or("there is no such member")?.at = FREE_NODE;
-    let outcomes = [set.start_one(victim)?];
-    let member = set.members.get_mut(victim).ok_or("there is no such member")?;
-    member.wait_for_answer(EMPTIED)?;
-    let at = member.address();
-    hooks::look(at)?;
-    hooks::settle(at, &secret('b')?, Source::Kept)?;
-    let measured = set.measure(&outcomes, Some(name))?;
-    let seconds = match elected {
-        Ok(at) => at.saturating_duration_since(began).as_secs_f64(),
-        Err(_) => began.elapsed().as_secs_f64(),
-    };
-    set.wait_until_whole()?;
-    Ok(Measured { seconds, lost: measured.lost.max(set.lost(name)?), ..measured })
-}
-
-fn restart_empty(
-    set: &mut Set,
-    part: Part,
-    name: &str,
-    victim: usize,
-    heir: SocketAddr,
-    before: usize,
-) -> Result<Measured, String> {
-    let began = set.restart_in_place(victim, |member| member.lose_data())?;
-    let member = set.members.get_mut(victim).ok_or("there is no such member")?;
-    member.wait_for_answer(EMPTIED)?;
-    if part == Part::Nobody {
-        while began.elapsed() < EMPTIED && keys(heir).unwrap_or(before) > 0 {
-            thread::sleep(Duration::from_millis(50));
-        }
-        let lost = before.saturating_sub(keys(heir)?);
-        return Ok(Measured { lost, ..Measured::NOTHING });
-    }
-    thread::sleep(LATE_HOOK);
-    let left = keys(heir)?;
-    if left < before {
-        return Err(format!("{heir} had {before} keys and has {left}: the gate was open"));
-    }
-    let at = set.members.get(victim).ok_or("there is no such member")?.address();
-    if !hooks::look(at)? {
-        return Err("the hook has seen nothing to be saved".to_owned());
-    }
-    hooks::settle(at, &secret('b')?, Source::Kept)?;
-    let servers = set.addresses();
-    let until = set.writable_at(&servers, ELECTED)?;
-    set.wait_until_whole()?;
-    let whole = began.elapsed().as_secs_f64();
-    let seconds = until.saturating_duration_since(began).as_secs_f64();
-    Ok(Measured { seconds, whole, lost: set.lost(name)?, ..Measured::NOTHING })
+fn formed_as(mut set: Set, change: impl Fn(&mut Member)) -> Result<Set, String> {
+    set.members.iter_mut().for_each(change);
+    let outcomes = set.start_all()?;
+    set.measure(&outcomes, None)?;
+    Ok(set)
 }
 
 /// What the hooks of all members do when they are brought under Mooring one after the other, and
@@ -265,44 +215,5 @@ fn keys(at: SocketAddr) -> Result<usize, String> {
     match Client::connect(at, EMPTIED)?.ask(&["DBSIZE"])? {
         Reply::Integer(n) => usize::try_from(n).map_err(|e| e.to_string()),
         other => Err(format!("DBSIZE of {at}: {other:?}")),
-    }
-}
-
-/// Somebody else's empty server at an address that the set had. Ends with the value.
-struct Stranger(Child);
-
-// === impl Stranger ===
-
-impl Stranger {
-    fn start(
-        set: &Set,
-        node: u8,
-        accident: Accident,
-        dir: &std::path::Path,
-    ) -> Result<Self, String> {
-        std::fs::create_dir_all(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
-        let port = PORT.to_string();
-        let mut words = vec!["--port", port.as_str(), "--save", "", "--protected-mode", "no"];
-        words.extend(["--repl-diskless-sync-delay", "0"]);
-        if accident == Accident::StrangerNode {
-            words.extend(["--cluster-enabled", "yes", "--cluster-node-timeout", "5000"]);
-        }
-        let stranger = Self(set.stranger(node, &words, dir)?);
-        let at = SocketAddr::new(ground::address(node), PORT);
-        let began = Instant::now();
-        while let Err(why) = Client::open(at, EMPTIED).and_then(|mut c| c.text(&["PING"])) {
-            if began.elapsed() > EMPTIED {
-                return Err(format!("the stranger does not answer: {why}"));
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-        Ok(stranger)
-    }
-}
-
-impl Drop for Stranger {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }

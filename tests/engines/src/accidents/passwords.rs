@@ -1,8 +1,10 @@
-//! A rolling change of passwords, whose first pod is a replica.
+//! A rolling change of passwords, replicas first.
 //!
-//! Guarantees: what post-start's gate reads of the server says all the while that it is to be held
-//! (only the link does: the state of the cluster is ok), nobody is promoted, and what the user has
-//! set is as it was.
+//! Guarantees: post-start of the first pod promotes nobody, although it can log in to no other member;
+//! what its gate reads of the server says all the while that it is to be held (only the link does: the
+//! state of the cluster is ok); what the user has set is as it was; and with the rollout held there, a
+//! master of another shard that dies is replaced. In the control the rollout goes on, all replicas get
+//! the new password, and the same death leaves the slots without an owner.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,30 +13,89 @@ use cluster::id::NodeId;
 use cluster::nodes::NodesConf;
 use cluster::secret::{self, Stand, Why};
 
-use super::EMPTIED;
+use super::{ELECTED, EMPTIED, HANGS, formed, hook, replica_of};
+use crate::cases::nobody_refuses;
 use crate::client::Client;
 use crate::member::Door;
-use crate::set::{Measured, SHARDS, Set};
+use crate::set::{Control, Measured, Set, Shape};
 
 const NEW: &str = "changed";
 /// Two node timeouts: whoever is promoted because of it is promoted by then.
 const WATCHED: Duration = Duration::from_secs(10);
 
-/// Does it to a set beside this one, and takes it back.
+/// The control, then the same with the rollout held; the set's own password again afterwards.
 pub(super) fn run(beside: &Set) -> Result<Measured, String> {
-    let mut set = beside.beside_in("passwords", SHARDS)?;
-    let outcomes = set.start_all()?;
-    set.measure(&outcomes, None)?;
+    let control = control(beside).map_err(|why| format!("control: {why}"))?;
+    let mut set = formed(beside, "passwords", Shape::USUAL)?;
     let name = set.fill()?;
-    let before = masters(&set)?;
-    let replica = a_replica(&set)?;
+    let before = owners(&set)?;
+    let first = *replicas(&set)?.last().ok_or("nobody is a replica")?;
+    let victim = master_of_another(&set, first)?;
+    let mut server = rolled(&mut set, first)?;
+    let member = set.members.get(first).ok_or("there is no such member")?;
+    let (held_at, hook) =
+        (member.address(), hook::start(&set.common, &member.pod, member.address(), NEW));
+    held(&mut server)?;
+    let reports = hook.join().map_err(|_| "the hook panicked")??;
+    if !reports.is_empty() {
+        return Err(format!("the hook has something to say of it: {reports:?}"));
+    }
+    match secret::read(&mut server)? {
+        Stand::HandsOff(Why::Configured | Why::Unable) => {}
+        other => return Err(format!("the user's own passwords are not left alone: {other:?}")),
+    }
+    let after = owners(&set)?;
+    if after != before {
+        return Err(format!("somebody was promoted: {before:?} were masters, now {after:?}"));
+    }
+
+    // Nobody else was restarted, so the other shards are as safe as they were.
+    set.kill(|n| n == victim)?;
+    let began = Instant::now();
+    let servers: Vec<_> = set.addresses().into_iter().filter(|at| *at != held_at).collect();
+    let until = set.writable_at(&servers, ELECTED)?;
+    let seconds = until.saturating_duration_since(began).as_secs_f64();
+    nobody_refuses(&[set.start_one(victim)?])?;
+
+    set.members.get_mut(first).ok_or("there is no such member")?.door = Door::Locked;
+    let last = set.restart_in_place(first)?;
+    set.wait_until_whole()?;
+    let whole = last.elapsed().as_secs_f64();
+    let lost = set.lost(&name)?;
+    Ok(Measured { seconds, whole, lost, control: Some(control), ..Measured::NOTHING })
+}
+
+/// Nobody holds the rollout: when all replicas have the new password a master's pod goes.
+fn control(beside: &Set) -> Result<Control, String> {
+    let mut set = formed(beside, "passwords-control", Shape::USUAL)?;
+    set.fill()?;
+    let masters = set.masters()?;
+    for replica in replicas(&set)?.into_iter().rev() {
+        rolled(&mut set, replica)?;
+    }
+    let [victim, witness, ..] = masters[..] else { return Err("there are no two masters".into()) };
+    let witness = set.members.get(witness).ok_or("there is no such member")?.address();
+    let state = || Client::connect(witness, EMPTIED)?.text(&["CLUSTER", "INFO"]);
+    if !state()?.contains("cluster_state:ok") {
+        return Err("the state is not ok, so somebody would have seen it".to_owned());
+    }
+    set.kill(|n| n == victim)?;
+    thread::sleep(HANGS);
+    // It is to a master without some slots, and would be ok if another had them.
+    match state()?.contains("cluster_state:fail") {
+        true => Ok(Control::Hangs),
+        false => Err("somebody was elected without Mooring, so the case shows nothing".to_owned()),
+    }
+}
+
+/// A member is restarted with the new password, and is a replica again.
+fn rolled(set: &mut Set, replica: usize) -> Result<Client, String> {
     let member = set.members.get_mut(replica).ok_or("there is no such member")?;
     member.door = Door::Other(NEW);
-    set.restart_in_place(replica, |_| Ok(()))?;
-
-    let at = set.members.get(replica).ok_or("there is no such member")?.address();
+    let at = member.address();
+    set.restart_in_place(replica)?;
     let began = Instant::now();
-    let mut server = loop {
+    loop {
         let server = Client::open(at, EMPTIED).and_then(|mut client| {
             client.log_in(NEW)?;
             // Until its first round of the cluster's clock it does not know that it is a replica.
@@ -43,11 +104,14 @@ pub(super) fn run(beside: &Set) -> Result<Measured, String> {
             known.then_some(client).ok_or_else(|| format!("{at} is no replica"))
         });
         match server {
-            Ok(server) => break server,
-            Err(why) if began.elapsed() > EMPTIED => return Err(why),
-            Err(_) => thread::sleep(Duration::from_millis(20)),
+            Err(_) if began.elapsed() < EMPTIED => thread::sleep(Duration::from_millis(20)),
+            other => return other,
         }
-    };
+    }
+}
+
+/// Whether the gate would hold this server's pod, by the link alone.
+fn held(server: &mut Client) -> Result<(), String> {
     let mut ok = 0;
     let began = Instant::now();
     while began.elapsed() < WATCHED {
@@ -60,29 +124,14 @@ pub(super) fn run(beside: &Set) -> Result<Measured, String> {
         ok += usize::from(state.contains("cluster_state:ok"));
         thread::sleep(Duration::from_millis(100));
     }
-    if ok == 0 {
-        return Err("the state was never ok: it would have held the rollout as well".to_owned());
+    match ok {
+        0 => Err("the state was never ok: it would have held the rollout as well".to_owned()),
+        _ => Ok(()),
     }
-    match secret::read(&mut server)? {
-        Stand::HandsOff(Why::Configured | Why::Unable) => {}
-        other => return Err(format!("the user's own passwords are not left alone: {other:?}")),
-    }
-    let after = masters(&set)?;
-    if after != before {
-        return Err(format!("somebody was promoted: {before:?} were masters, now {after:?}"));
-    }
-    set.members.get_mut(replica).ok_or("there is no such member")?.door = Door::Locked;
-    let last = set.restart_in_place(replica, |_| Ok(()))?;
-    let servers = set.addresses();
-    let until = set.writable_at(&servers, EMPTIED)?;
-    set.wait_until_whole()?;
-    let whole = last.elapsed().as_secs_f64();
-    let seconds = until.saturating_duration_since(last).as_secs_f64();
-    Ok(Measured { seconds, whole, lost: set.lost(&name)?, ..Measured::NOTHING })
 }
 
 /// Who owns slots, by a master's word.
-fn masters(set: &Set) -> Result<Vec<NodeId>, String> {
+fn owners(set: &Set) -> Result<Vec<NodeId>, String> {
     let at = set.members.get(set.a_master()?).ok_or("there is no such member")?.address();
     let nodes = Client::connect(at, EMPTIED)?.text(&["CLUSTER", "NODES"])?;
     let nodes = NodesConf::parse(nodes.as_bytes()).map_err(|e| e.to_string())?;
@@ -92,12 +141,17 @@ fn masters(set: &Set) -> Result<Vec<NodeId>, String> {
     Ok(ids)
 }
 
-fn a_replica(set: &Set) -> Result<usize, String> {
-    for (n, at) in set.addresses().into_iter().enumerate() {
-        let said = Client::connect(at, EMPTIED)?.info("replication")?;
-        if said.get("role").is_some_and(|role| role == "slave") {
-            return Ok(n);
+fn replicas(set: &Set) -> Result<Vec<usize>, String> {
+    let masters = set.masters()?;
+    Ok((0..set.members.len()).filter(|n| !masters.contains(n)).collect())
+}
+
+fn master_of_another(set: &Set, replica: usize) -> Result<usize, String> {
+    let at = set.members.get(replica).ok_or("there is no such member")?.address();
+    for master in set.masters()? {
+        if replica_of(set, master)? != at {
+            return Ok(master);
         }
     }
-    Err("nobody is a replica".to_owned())
+    Err("there is no other master".to_owned())
 }

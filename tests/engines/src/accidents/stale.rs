@@ -1,100 +1,163 @@
-//! A master that was replaced while it was away comes back with its old disk, and clients write to it
-//! as fast as they can: beside one living member; as the first and only one of the set; beside
-//! members that are there and can not be reached.
+//! A master comes back with its old disk that has been replaced twice while it was away, and clients
+//! write to it as fast as they can.
+//!
+//! Guarantees: of three masters with two replicas each, the one that replaced it has been replaced as
+//! well, and is down, too; every write that is accepted in the fire is looked for afterwards. In the
+//! control nobody has a step: the same fire loses some.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{ELECTED, must_lose};
+use super::{ELECTED, Part, formed, must_lose};
 use crate::cases::nobody_refuses;
 use crate::client::Client;
-use crate::set::{Control, Measured, Set};
+use crate::set::{Measured, Set, Shape};
 
 /// How long the stale master is written to before the others come.
 const FIRE: Duration = Duration::from_secs(15);
+/// By when the second replica is elected: where it has stood against the first, it stands again only
+/// after four node timeouts.
+const REPLACED: Duration = Duration::from_secs(40);
+/// So that two can go and one is left.
+const SHAPE: Shape = Shape { shards: 3, replicas: 2 };
+/// Where members go that come back with another address.
+const FREE_NODES: [u8; 2] = [9, 10];
 
 /// Who is there when the stale master comes back.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Others {
-    One,
+pub(crate) enum Others {
+    /// Nobody: it is the first and only one.
     Nobody,
+    /// One member of another shard can be reached.
+    One,
+    /// All but the one that it was replaced by, and none can be reached.
     OutOfReach,
+}
+
+/// Where the one living member is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Place {
+    /// Where the stale one's file says.
+    Known,
+    /// Elsewhere: it has been restarted since, and the stale one has another address as well.
+    Elsewhere,
 }
 
 /// The slowest of the scenes; all keys and all writes of the fire that were lost; and how many writes
 /// the control loses.
-pub(crate) fn run(set: &mut Set) -> Result<Measured, String> {
+pub(super) fn run(beside: &Set, others: Others) -> Result<Measured, String> {
+    let mut set = formed(beside, &format!("stale-{others:?}"), SHAPE)?;
     let mut all = Measured::NOTHING;
-    for others in [Others::One, Others::Nobody, Others::OutOfReach] {
-        let once = scene(set, others).map_err(|why| format!("{others:?}: {why}"))?;
-        all.add(once);
+    if others == Others::One {
+        // Here an engine is told before it takes a write, without Mooring as well.
+        all.add(scene(&mut set, others, Place::Known, Part::Mooring)?);
     }
-    all.control = Some(control(set).map_err(|why| format!("control: {why}"))?);
-    Ok(all)
+    let place = match others {
+        Others::One => Place::Elsewhere,
+        Others::Nobody | Others::OutOfReach => Place::Known,
+    };
+    all.add(scene(&mut set, others, place, Part::Mooring)?);
+    // Its servers are where those of the control begin.
+    drop(set);
+    let mut set = formed(beside, &format!("stale-{others:?}-control"), SHAPE)?;
+    let control = scene(&mut set, others, place, Part::Nobody);
+    let lost = control.map_err(|why| format!("control: {why}"))?.lost;
+    let control = must_lose(lost, "a stale master that comes back by itself")?;
+    Ok(Measured { control: Some(control), ..all })
 }
 
-fn scene(set: &mut Set, others: Others) -> Result<Measured, String> {
-    let (stale, name) = replaced(set)?;
+fn scene(set: &mut Set, others: Others, place: Place, part: Part) -> Result<Measured, String> {
+    let Replaced { stale, one, name } = replaced(set)?;
     match others {
-        Others::One => {
-            let one = (0..set.members.len()).find(|n| *n != stale).ok_or("no others")?;
-            set.kill(|n| n != stale && n != one)?;
-        }
         Others::Nobody => set.kill(|n| n != stale)?,
+        Others::One if place == Place::Known => set.kill(|n| n != stale && n != one)?,
+        Others::One => {
+            set.kill(|_| true)?;
+            for (n, at) in [one, stale].into_iter().zip(FREE_NODES) {
+                set.members.get_mut(n).ok_or("there is no such member")?.at = at;
+            }
+            begin(set, one, part)?;
+            set.members.get_mut(one).ok_or("there is no such member")?.wait_for_answer(ELECTED)?;
+        }
         Others::OutOfReach => {
-            // They have been there for a while.
-            thread::sleep(FIRE);
+            if part == Part::Mooring {
+                // They have been there for a while.
+                thread::sleep(FIRE);
+            }
             set.freeze(|n| n != stale)?;
         }
     }
-    let fired = under_fire(set, stale, |set| {
-        let outcome = set.start_one(stale)?;
-        nobody_refuses(&[outcome])
-    })?;
+    let fired = under_fire(set, stale, |set| begin(set, stale, part))?;
     if others == Others::OutOfReach {
         set.thaw()?;
     }
-    let outcomes = set.start_the_rest()?;
-    nobody_refuses(&outcomes)?;
-    let mut once = match outcomes.is_empty() {
-        false => set.measure(&outcomes, Some(&name))?,
-        true => Measured { lost: set.lost(&name)?, ..Measured::NOTHING },
-    };
-    set.wait_until_whole()?;
+    let mut once = Measured::NOTHING;
+    match part {
+        Part::Mooring => {
+            let outcomes = set.start_the_rest()?;
+            nobody_refuses(&outcomes)?;
+            once = set.measure(&outcomes, Some(&name))?;
+        }
+        Part::Nobody => {
+            for n in 0..set.members.len() {
+                if set.members.get(n).is_some_and(|member| !member.is_there()) {
+                    set.launch(n)?;
+                }
+            }
+            set.wait_for_masters(REPLACED)?;
+        }
+    }
     let lost = fired.lost(set)?;
-    println!("      {others:?}: {} writes accepted in the fire, {lost} lost", fired.accepted.len());
-    once.lost = once.lost.max(set.lost(&name)?) + lost;
+    let whose = match part {
+        Part::Mooring => "with Mooring",
+        Part::Nobody => "without",
+    };
+    println!(
+        "      others: {others:?}, {place:?}, {whose}: {} writes accepted in the fire, {lost} lost",
+        fired.accepted.len()
+    );
+    if part == Part::Mooring {
+        once.lost = once.lost.max(set.lost(&name)?);
+    }
+    once.lost += lost;
     Ok(once)
 }
 
-/// The same as the first and only one, without a step.
-fn control(set: &mut Set) -> Result<Control, String> {
-    let (stale, _) = replaced(set)?;
-    set.kill(|n| n != stale)?;
-    let fired = under_fire(set, stale, |set| set.launch(stale))?;
-    for n in (0..set.members.len()).filter(|n| *n != stale) {
-        set.launch(n)?;
+/// A member's pod, or its server alone.
+fn begin(set: &mut Set, n: usize, part: Part) -> Result<(), String> {
+    match part {
+        Part::Mooring => nobody_refuses(&[set.start_one(n)?]),
+        Part::Nobody => set.launch(n),
     }
-    set.wait_until_whole()?;
-    set.wait_for_masters(ELECTED)?;
-    let lost = must_lose(fired.lost(set)?, "a stale master that comes back first")?;
-    // From here on they are the set's own again.
-    set.kill(|_| true)?;
-    nobody_refuses(&set.start_all()?)?;
-    set.wait_until_whole()?;
-    Ok(lost)
 }
 
-/// A master that has been replaced, and the name of keys that were written after that.
-fn replaced(set: &mut Set) -> Result<(usize, String), String> {
+/// What two failovers leave.
+struct Replaced {
+    /// The master that is behind both.
+    stale: usize,
+    /// A master of another shard.
+    one: usize,
+    /// The keys that were written after them.
+    name: String,
+}
+
+/// A master is replaced by one replica, and that one by the other. Both are down.
+fn replaced(set: &mut Set) -> Result<Replaced, String> {
     set.fill()?;
-    let stale = set.a_master()?;
+    let before = set.masters()?;
+    let [stale, one, ..] = before[..] else { return Err("there are no two masters".to_owned()) };
     set.kill(|n| n == stale)?;
-    set.wait_for_masters(ELECTED)?;
+    set.wait_for_masters(REPLACED)?;
+    // Its other replica follows the new one, and has all that it has.
+    set.fill()?;
+    let second = set.masters()?.into_iter().find(|n| !before.contains(n));
+    let second = second.ok_or("nobody has replaced the master")?;
+    set.kill(|n| n == second)?;
+    set.wait_for_masters(REPLACED)?;
     let name = set.write_to_disk()?;
-    Ok((stale, name))
+    Ok(Replaced { stale, one, name })
 }
 
 /// Writes that were acknowledged.

@@ -7,6 +7,7 @@ use crate::nodes::Format;
 use crate::nodes::Target;
 use crate::plan::Plan;
 use crate::protocol::{Disk, HeirPolicy, Member, Pod, Proposal};
+use crate::sample;
 
 mod doubt;
 mod reach;
@@ -68,16 +69,7 @@ fn member(ordinal: u32, n: u8) -> Member {
 }
 
 fn pod(ordinal: u32, n: u8) -> Pod {
-    Pod {
-        uid: format!("uid-{ordinal}"),
-        ips: vec![ip(n)],
-        injected: true,
-        scheduled: true,
-        ended_at: None,
-        running: true,
-        ready: true,
-        deleting: false,
-    }
+    Pod { ready: true, ..sample::pod(&format!("uid-{ordinal}"), &[ip(n)]) }
 }
 
 /// The view of `cache-0`; the other members are those of `members`.

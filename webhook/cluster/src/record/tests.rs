@@ -1,5 +1,6 @@
 use super::*;
 use crate::net::Ports;
+use crate::sample;
 use crate::slot::SlotRange;
 
 const PLACE: Place<'_> = Place { namespace: "shop", name: "c" };
@@ -35,16 +36,7 @@ fn member(disk: Disk) -> Member {
 }
 
 fn pod(uid: &str) -> Pod {
-    Pod {
-        uid: uid.to_owned(),
-        ips: Vec::new(),
-        injected: true,
-        scheduled: true,
-        ended_at: None,
-        running: false,
-        ready: false,
-        deleting: false,
-    }
+    Pod { running: false, ..sample::pod(uid, &[]) }
 }
 
 fn identity(ordinal: u32) -> Identity {

@@ -13,7 +13,7 @@ use super::{FORCE_PATIENCE, MAJORITY_PATIENCE, Step, Weak, all_members, standing
 use crate::id::NodeId;
 use crate::nodes::{Flag, Node, NodesConf};
 use crate::planner::{How, Inspection, Link, decide};
-use crate::protocol::{Member, Proposal, Role, Severity, Succession, View};
+use crate::protocol::{Identity, Member, Proposal, Role, Severity, Succession, View};
 use crate::record;
 use crate::slot::SlotRange;
 use crate::succession::synced;
@@ -193,7 +193,7 @@ impl Weak<'_> {
         }
         let answers =
             self.weighing.living().any(|(_, i)| i.nodes.myself().is_some_and(|n| n.id == heir));
-        let owns = |i: &crate::protocol::Identity| {
+        let owns = |i: &Identity| {
             i.node_id == heir && i.role == Role::Master && covers(&i.slots, &me.slots)
         };
         let owner = view.members.values().filter_map(|m| m.disk.identity.as_ref()).any(owns);
@@ -342,17 +342,19 @@ impl Weak<'_> {
         let Some(view) = self.view else { return Vec::new() };
         let mut mates = Vec::new();
         for (name, member) in all_members(view) {
-            let Some(identity) = record::known_identity(&view.plan, &view.name, &name, &member)
-            else {
+            let identity = record::known_identity(&view.plan, &view.name, &name, &member);
+            // A guest's id is known once it has joined, and what it is by the own file only.
+            let Some(id) = identity.as_ref().map(|i| i.node_id).or(member.node_id) else {
                 continue;
             };
-            let follows = file.and_then(|f| f.node(identity.node_id)).and_then(|n| n.master);
-            let of_shard = match identity.role {
-                Role::Replica { of } => of == me.id,
-                Role::Master => record::has_lost(&identity, &me.slots, me.config_epoch),
+            let follows = file.and_then(|f| f.node(id)).and_then(|n| n.master);
+            let of_shard = match &identity {
+                Some(Identity { role: Role::Replica { of }, .. }) => *of == me.id,
+                Some(identity) => record::has_lost(identity, &me.slots, me.config_epoch),
+                None => false,
             };
             let of_shard = of_shard || follows == Some(me.id);
-            if name == view.pod || !of_shard || alive.contains(&identity.node_id) {
+            if name == view.pod || !of_shard || alive.contains(&id) {
                 continue;
             }
             let pod = view.pods.get(&name);
@@ -371,7 +373,7 @@ impl Weak<'_> {
             };
             if holds {
                 mates.push(Mate {
-                    id: identity.node_id,
+                    id,
                     certain: member.disk.data,
                     offset: member.disk.stopped.as_ref().map(|s| s.offset),
                     synced: synced(&member),

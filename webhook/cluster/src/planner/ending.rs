@@ -7,7 +7,9 @@ use std::collections::VecDeque;
 
 use super::decide::Decision;
 use super::{Action, LAST_ACT, Millis, Planner};
-use crate::protocol::Mark;
+use crate::nodes::NodesConf;
+use crate::protocol::{Mark, Report};
+use crate::record;
 
 /// What is left to do once it has been decided.
 #[derive(Debug)]
@@ -41,12 +43,27 @@ impl Planner {
             },
         });
         let must_report = matches!(decision, Decision::Bootstrap { .. });
+        let begun = self.has_begun_unrecorded(decision);
         let (now, later) = match self.view().map(|_| decision.report()) {
             Some(report) if must_report => (Some(Action::Report(report)), None),
+            Some(report) if begun => {
+                (Some(Action::Report(Report { bootstrapped: true, ..report })), None)
+            }
             other => (None, other),
         };
         let queue = write.into_iter().chain(now).chain([Action::Start(later)]);
         self.ending = Some(Ending { must_report, ..Ending::of(queue) });
+    }
+
+    /// Whether a disk of the plan's present generation is there that the record does not know to have
+    /// begun: the step that wrote it was cut short. Should it be lost, the member would begin again.
+    fn has_begun_unrecorded(&self, decision: &Decision) -> bool {
+        let Some((view, me)) = self.view().zip(decision.conf().and_then(NodesConf::myself)) else {
+            return false;
+        };
+        let own = view.members.get(&view.pod);
+        me.id == view.plan.node_id(view.ordinal)
+            && !own.is_some_and(|m| record::has_begun(&view.plan, m))
     }
 
     pub(super) fn written(&mut self, result: Result<(), String>) {

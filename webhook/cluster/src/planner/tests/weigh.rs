@@ -218,8 +218,10 @@ fn promoted(line: &str, heir: NodeId, from: NodeId) -> String {
 }
 
 fn reason(actions: &[Action]) -> &str {
-    match actions.last() {
-        Some(Action::Start(Some(report))) => &report.reason,
+    match actions {
+        [.., Action::Start(Some(report))] | [.., Action::Report(report), Action::Start(None)] => {
+            &report.reason
+        }
         other => panic!("{other:?}"),
     }
 }

@@ -170,3 +170,20 @@ fn the_original_of_a_copied_disk_is_no_twin_of_its_copy() {
     assert_eq!(written(&actions).myself().unwrap().id, crate::nodes::renamed(id(0), "own"));
     assert!(now < Millis(1000), "{now:?}");
 }
+
+/// The step that wrote the plan's file was cut short before it told so, and the next one found the file
+/// (seed 7101315 of the simulator): without this the member would begin again once its disk is lost.
+#[test]
+fn a_disk_of_the_plan_is_recorded_as_begun() {
+    let run = |begun: bool| {
+        let mut world = World::running();
+        world.disk = disk(&file(0, 99));
+        world.own(full_disk(0), false);
+        let own = world.view.as_mut().unwrap().members.get_mut("cache-0").unwrap();
+        own.bootstrapped = begun;
+        let (actions, _) = world.run();
+        assert_eq!(reason(&actions), "Repaired");
+        actions.iter().any(|a| matches!(a, Action::Report(r) if r.bootstrapped))
+    };
+    assert_eq!((run(false), run(true)), (true, false));
+}

@@ -155,21 +155,20 @@ impl World {
         }
         let now = self.now();
         let served = |unit: &Unit| self.living(set).any(|id| self.proc(id).accepts(*unit, now));
-        let mut unserved = self.units.each().filter(|unit| !served(unit)).peekable();
-        unserved.peek()?;
-        let asks = |unit: Unit| {
+        let unserved: Vec<Unit> = self.units.each().filter(|unit| !served(unit)).collect();
+        let asks = |unit: &Unit| {
             let mut living = self.living(set).filter(|id| self.watch.undecided.contains(id));
             living.any(|id| {
                 let server = self.proc(id);
                 let master = server.master().and_then(|of| server.peer(of));
-                master.is_some_and(|m| m.slots.has(unit)) && !server.data.is_empty()
+                master.is_some_and(|m| m.slots.has(*unit)) && !server.data.is_empty()
             })
         };
-        if unserved.peek().is_some_and(|unit| asks(*unit)) {
+        if unserved.iter().any(asks) {
             return Some("a replica may be behind, and a person is asked".to_owned());
         }
-        let nowhere =
-            self.watch.unrecorded.contains(&set) && unserved.any(|unit| self.is_nowhere(set, unit));
+        let lost = |unit: &Unit| self.is_nowhere(set, *unit);
+        let nowhere = self.watch.unrecorded.contains(&set) && unserved.iter().any(lost);
         nowhere.then(|| "a shard's data and the record are gone".to_owned())
     }
 

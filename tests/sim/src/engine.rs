@@ -112,7 +112,7 @@ pub struct Proc {
     pub ghost: bool,
     /// Whom it has copied last, while it is a replica.
     pub copy_of: Option<ProcId>,
-    /// Where it has copied its own master.
+    /// Where it has dialled its own master.
     pub followed_at: Option<Addr>,
     /// Goes up whenever its own replicas have to start over.
     pub stream: u32,

@@ -15,6 +15,10 @@ impl World {
     pub(super) fn replicate(&mut self, id: ProcId) {
         let now = self.now();
         let Some(mut repl) = self.proc(id).repl else { return };
+        let there = repl.host.and_then(|addr| self.net.who(addr)).map(|who| self.proc(who).id());
+        if there.is_some() && there == self.proc(id).master() {
+            self.procs[id.0 as usize].followed_at = repl.host;
+        }
         if let Some(link) = repl.up.or(repl.copying) {
             let source = self.proc(link.to);
             let behind = source.offset.saturating_sub(20);
@@ -121,9 +125,9 @@ impl World {
     fn note_source(&mut self, id: ProcId, from: ProcId, before: &Writes) {
         let (replica, source) = (self.proc(id), self.proc(from));
         let host = replica.repl.and_then(|r| r.host);
-        if replica.master() == Some(source.id()) {
-            self.procs[id.0 as usize].followed_at = host;
-        } else if replica.followed_at == host
+        let other = replica.master() != Some(source.id());
+        if other
+            && replica.followed_at == host
             && let Owner::Pod { set, .. } = replica.with.owner
         {
             self.persist(id);

@@ -20,22 +20,24 @@
 //! Guarantees: no slot is guessed: slots come from the own disk, or from a living member's view;
 //! nobody who is there is overlooked without having been waited for.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::decide::{self, Decision, Sound};
 use super::{HoldBack, How, Inspection, Millis, TWIN_PATIENCE};
 use crate::id::NodeId;
 use crate::net::Address;
-use crate::nodes::{Flag, Node, NodesConf, Remains, Target, Trust};
-use crate::protocol::{Identity, Member, Proposal, Role, Severity, View};
+use crate::nodes::{NodesConf, Remains, Target, Trust};
+use crate::protocol::{Identity, Member, Proposal, Severity, View};
 use crate::record::{self, Standing};
 pub(super) use around::{Forced, Weighing};
 pub(crate) use owner::{covers, has_majority};
 
 mod around;
+mod blank;
 mod file;
 mod handed_on;
+mod mates;
 mod missing;
 mod owner;
 
@@ -253,107 +255,6 @@ impl Weak<'_> {
         self.blank(view)
     }
 
-    fn blank(&self, view: &View) -> Step {
-        if self.begins_anew(view) {
-            let planned = view.plan.node_id(view.ordinal);
-            if view.plan.seat(view.ordinal).is_some() && self.declared != Some(planned) {
-                return Step::Declare(planned);
-            }
-            return Step::Done(decide::begin(&self.sound(), view));
-        }
-        let owns = |i: &Inspection| i.nodes.nodes().any(|n| !n.slots.is_empty());
-        let lives = self.weighing.living().any(|(_, i)| owns(i));
-        if !lives && !self.weighing.unclear() {
-            let members = all_members(view);
-            match record::judge(
-                &Proposal::Anew { generation: view.plan.generation },
-                &standing(view, &members),
-            ) {
-                Ok(_) if self.weighing.refused.is_none() || self.patient() => {
-                    return Step::Propose(Proposal::Anew { generation: view.plan.generation });
-                }
-                Ok(_) => {}
-                Err(_) if self.patient() && self.others_come(view) => {
-                    return Step::Wait(
-                        "the other members, whose disks may be empty too".to_owned(),
-                    );
-                }
-                Err(_) => {}
-            }
-            if let Some(step) = self.leave_to_heir(view) {
-                return step;
-            }
-            if let Some(file) = self.remembered_file(view) {
-                return self.with_file(file);
-            }
-        }
-        if !lives && self.weighing.unclear() {
-            if self.patient() {
-                return Step::Wait("members that are loading".to_owned());
-            }
-            if self.remembered().is_some() {
-                return self.refuse(unheard());
-            }
-        }
-        if let Some(step) = self.not_a_guest_yet() {
-            return step;
-        }
-        let why = match (self.remembered(), view.past.first()) {
-            (Some(_), _) => "this member has begun before and its disk is empty now".to_owned(),
-            (None, Some(past)) => {
-                format!("the disk is empty and the cluster may have a past: {past}")
-            }
-            (None, None) => "the disk is empty".to_owned(),
-        };
-        // Nobody owns anything, so there is nothing to join; where all come at once nobody waits for
-        // this one.
-        if !lives && view.parallel {
-            return self.refuse(format!(
-                "{why}, and no member runs that owns slots: let the others start; if their data are \
-                 not needed, delete their claims; trying again"
-            ));
-        }
-        Step::Done(Decision::Guest { why: format!("{why}, so it starts without slots") })
-    }
-
-    /// Whether the record has opened a generation of the plan in which this member has not begun.
-    fn begins_anew(&self, view: &View) -> bool {
-        let begun = |m: &Member| record::has_begun(&view.plan, m);
-        let own = view.members.get(&view.pod);
-        view.plan.generation > 1 && !own.is_some_and(begun) && self.remembered().is_none()
-    }
-
-    /// Its disk is lost, and its shard's data are on another one: the record says so before this
-    /// member goes on as somebody else.
-    fn leave_to_heir(&self, view: &View) -> Option<Step> {
-        let was = self.remembered()?;
-        if was.role != Role::Master
-            || was.slots.is_empty()
-            || view.successions.contains_key(&was.node_id)
-            || self.weighing.refused.is_some()
-        {
-            return None;
-        }
-        let me = Node {
-            id: was.node_id,
-            endpoint: crate::nodes::Endpoint::unknown(),
-            flags: BTreeSet::from([Flag::Master]),
-            master: None,
-            ping_sent: 0,
-            pong_received: 0,
-            config_epoch: was.config_epoch,
-            link: String::new(),
-            slots: was.slots,
-            open_slots: Vec::new(),
-        };
-        let mates = self.mates_on_disk(None, &me, &BTreeSet::new());
-        if let Some(mate) = mates.iter().find(|mate| mate.runs) {
-            return Some(self.refuse(mate.out_of_reach()));
-        }
-        let heir = mates.iter().max_by_key(|m| m.rank())?;
-        Some(self.bequeath(heir.id, &me))
-    }
-
     fn refuse(&self, why: String) -> Step {
         Step::Done(Decision::Refuse(why))
     }
@@ -391,12 +292,6 @@ fn damaged(why: &str) -> String {
          others first, or restore it from nodes.conf.bak; if the pod's data are not needed, delete \
          its claim"
     )
-}
-
-fn unheard() -> String {
-    "this member's disk is empty, and the members that run do not say what they know of it: they are \
-     loading, or have another password; trying again"
-        .to_owned()
 }
 
 fn orphaned() -> String {

@@ -108,7 +108,7 @@ impl Weak<'_> {
             Open::Unknown { .. } => None,
             // An empty master is weighed as such.
             Open::Other { was, .. } if !self.data && file.node(was.id)?.is_master() => None,
-            Open::Other { heir, was } => Some(self.after(file, heir, &was)),
+            Open::Other { heir, was } => self.after(file, heir, &was),
             Open::Own { from } => self.instead(file, from, view),
             Open::Late { from, named } => {
                 let epoch = self.highest_epoch(view).saturating_add(1);
@@ -118,24 +118,10 @@ impl Weak<'_> {
         }
     }
 
-    /// The heir becomes master first.
-    fn after(&self, file: &NodesConf, heir: NodeId, was: &Node) -> Step {
-        let start = |epoch| {
-            let mut file = file.clone();
-            match file.step_down(heir, epoch) {
-                Ok(()) => self.done(
-                    file,
-                    "SteppedDown",
-                    &format!("{heir} owns this member's slots at epoch {epoch}; "),
-                    Severity::Normal,
-                ),
-                Err(unknown) => self.refuse(format!(
-                    "the node {} owns this member's slots and is not in its nodes.conf: start it \
-                     first, or join this member by hand",
-                    unknown.0
-                )),
-            }
-        };
+    /// The heir becomes master first. Whoever follows it already is then repaired as it is.
+    fn after(&self, file: &NodesConf, heir: NodeId, was: &Node) -> Option<Step> {
+        let follows = file.myself()?.master == Some(heir);
+        let start = |epoch| (!follows).then(|| self.step_down(file.clone(), heir, epoch));
         if let Some((owner, epoch)) = self.succeeded_by(was)
             && owner == heir
         {
@@ -143,34 +129,48 @@ impl Weak<'_> {
         }
         let Some((at, found)) = self.inspection(heir) else {
             if self.view.is_some_and(|view| is_here(view, heir)) {
-                return self.not_yet(heir);
+                return Some(self.not_yet(heir));
             }
             // It is not there: by the record it begins as the owner.
             let named = self.view.map(|v| decide::owner_by_record(v, was.id, was.config_epoch));
             return match named.filter(|(owner, _)| *owner == heir) {
                 Some((_, epoch)) => start(epoch),
-                None => self.bequeath(heir, was),
+                None => Some(self.bequeath(heir, was)),
             };
         };
         if let Some(force) = &self.weighing.force {
             if self.now.0.saturating_sub(force.since.0) < FORCE_PATIENCE.0 {
-                return Step::Wait(format!("{heir} to be the master of its shard"));
+                return Some(Step::Wait(format!("{heir} to be the master of its shard")));
             }
-            return self.refuse(format!(
+            return Some(self.refuse(format!(
                 "the record names {heir} heir of this member's slots, and it did not become their \
                  master in time; trying again"
-            ));
+            )));
         }
         if self.patient() {
-            return self.not_yet(heir);
+            return Some(self.not_yet(heir));
         }
         if self.data && !found.keys {
-            return self.refuse(format!(
+            return Some(self.refuse(format!(
                 "the record names {heir} heir of this member's slots, and it has no data, which this \
                  one has: let a person decide, by `mooring promote`"
-            ));
+            )));
         }
-        self.promote(at, found, was)
+        Some(self.promote(at, found, was))
+    }
+
+    fn step_down(&self, mut file: NodesConf, heir: NodeId, epoch: u64) -> Step {
+        match file.step_down(heir, epoch) {
+            Ok(()) => {
+                let told = format!("{heir} owns this member's slots at epoch {epoch}; ");
+                self.done(file, "SteppedDown", &told, Severity::Normal)
+            }
+            Err(unknown) => self.refuse(format!(
+                "the node {} owns this member's slots and is not in its nodes.conf: start it first, \
+                 or join this member by hand",
+                unknown.0
+            )),
+        }
     }
 
     /// Waits for a named heir that may start, or run, as a replica of this member.

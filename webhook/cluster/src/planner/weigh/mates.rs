@@ -1,0 +1,158 @@
+//! The other members of a shard: who of them may have its data, and how new those are.
+//!
+//! Guarantees: what a disk held when it registered is a lower bound; nobody whom a file or the record
+//! names is taken for one without data unless that was seen.
+
+use std::collections::BTreeSet;
+
+use super::{Weak, all_members};
+use crate::id::NodeId;
+use crate::nodes::{Flag, Node, NodesConf};
+use crate::planner::Inspection;
+use crate::protocol::{Identity, Member, Role};
+use crate::record;
+use crate::succession::synced;
+
+// === impl Weak ===
+
+impl Weak<'_> {
+    /// A member of the shard by the own file that neither lives nor is in the record, as long as members exist
+    /// that have not registered: the record was lost, and one of those may be it.
+    pub(super) fn unheard_of(
+        &self,
+        file: &NodesConf,
+        me: &Node,
+        alive: &BTreeSet<NodeId>,
+    ) -> Option<NodeId> {
+        let view = self.view.filter(|_| self.keeps)?;
+        let members = all_members(view);
+        let ids: BTreeSet<NodeId> = members
+            .iter()
+            .filter_map(|(name, m)| record::known_identity(&view.plan, &view.name, name, m))
+            .map(|identity| identity.node_id)
+            .collect();
+        let claimed = view.claims.iter().flatten();
+        let unregistered = view.pods.keys().chain(claimed).any(|name| !members.contains_key(name));
+        // One that has lost its slots may have lost them to this member.
+        let of_shard = |n: &&Node| {
+            let deposed =
+                n.is_master() && n.slots.is_empty() && !n.flags.contains(&Flag::Handshake);
+            unregistered && n.id != me.id && (n.master == Some(me.id) || deposed)
+        };
+        let mut unknown =
+            file.nodes().filter(of_shard).map(|n| n.id).filter(|id| {
+                !alive.contains(id) && !ids.contains(id) && !view.forgotten.contains(id)
+            });
+        unknown.next()
+    }
+
+    /// When a replica took something over last before it started, by the record.
+    pub(super) fn synced(&self, replica: &Inspection) -> Option<i64> {
+        let id = replica.nodes.myself()?.id;
+        let members = self.view?.members.values();
+        let of = |m: &&Member| m.disk.identity.as_ref().is_some_and(|i| i.node_id == id);
+        members.filter(of).find_map(synced)
+    }
+
+    /// Whether a replica has become a copy of another shard's master, which has taken the address of
+    /// its own: an engine asks nobody's id when it copies, and throws away what it had.
+    pub(super) fn copies_another(&self, replica: &Inspection, me: NodeId) -> bool {
+        let copied = |i: &Inspection| i.stream.is_some() && i.stream == replica.stream;
+        self.weighing.living().filter(|(_, i)| copied(i)).any(|(_, i)| {
+            i.nodes.myself().is_some_and(|n| n.id != me && n.is_master() && !n.slots.is_empty())
+        })
+    }
+
+    /// Members of the shard that do not run now and may have data.
+    ///
+    /// The record says what a member was when it registered. Who was this one's master then and
+    /// lost its slots since follows it now, as the own file has it.
+    pub(super) fn mates_on_disk(
+        &self,
+        file: Option<&NodesConf>,
+        me: &Node,
+        alive: &BTreeSet<NodeId>,
+    ) -> Vec<Mate> {
+        let Some(view) = self.view else { return Vec::new() };
+        let mut mates = Vec::new();
+        for (name, member) in all_members(view) {
+            let identity = record::known_identity(&view.plan, &view.name, &name, &member);
+            // A guest's id is known once it has joined, and what it is by the own file only.
+            let Some(id) = identity.as_ref().map(|i| i.node_id).or(member.node_id) else {
+                continue;
+            };
+            let follows = file.and_then(|f| f.node(id)).and_then(|n| n.master);
+            let of_shard = match &identity {
+                Some(Identity { role: Role::Replica { of }, .. }) => *of == me.id,
+                Some(identity) => record::has_lost(identity, &me.slots, me.config_epoch),
+                None => false,
+            };
+            let of_shard = of_shard || follows == Some(me.id);
+            if name == view.pod || !of_shard || alive.contains(&id) {
+                continue;
+            }
+            let pod = view.pods.get(&name);
+            let registered = view.members.contains_key(&name);
+            let disk_stays = view.claims.as_ref().is_none_or(|claims| claims.contains(&name));
+            let here = pod.filter(|p| p.injected && !p.deleting);
+            // What its disk held when it registered is less than what it has copied since.
+            let runs = registered && here.is_some_and(|p| p.running);
+            let looked_at = registered && here.is_some_and(|p| !record::has_run_since(p, &member));
+            let holds = if looked_at {
+                member.disk.data
+            } else {
+                // Whatever its volume is, it stays as long as its pod.
+                let disk_stays = disk_stays || (registered && here.is_some());
+                runs || (disk_stays && record::may_hold_data(&member))
+            };
+            if holds {
+                mates.push(Mate {
+                    id,
+                    certain: member.disk.data,
+                    offset: member.disk.stopped.as_ref().map(|s| s.offset),
+                    synced: synced(&member),
+                    comes: here.is_some(),
+                    runs,
+                    pod: name,
+                });
+            }
+        }
+        mates
+    }
+}
+
+/// A member of the shard that is not there.
+#[derive(Clone, Debug)]
+pub(super) struct Mate {
+    pub(super) id: NodeId,
+    pub(super) pod: String,
+    /// Whether data were seen on its disk.
+    pub(super) certain: bool,
+    /// Its offset when it was asked to stop.
+    offset: Option<u64>,
+    /// When it took something over last.
+    synced: Option<i64>,
+    /// Whether its pod is there, so that it can be waited for.
+    pub(super) comes: bool,
+    /// Whether its server runs by the registry's word, and does not answer.
+    pub(super) runs: bool,
+}
+
+// === impl Mate ===
+
+impl Mate {
+    /// The best heir has the highest: data that are certain, then the newest ones.
+    pub(super) fn rank(&self) -> impl Ord + use<> {
+        (self.certain, self.offset, self.synced, self.comes)
+    }
+
+    /// What is said while it is out of reach: naming it heir would not make it a master, and
+    /// beginning without it would lose what it has.
+    pub(super) fn out_of_reach(&self) -> String {
+        format!(
+            "this member's disk is empty, and {}, which may have its data, runs and does not answer: \
+             see that it can be reached, or delete it if its machine is gone; trying again",
+            self.pod
+        )
+    }
+}

@@ -3,10 +3,12 @@
 //! Guarantees: what a disk held when it registered is a lower bound; nobody whom a file or the record
 //! names is taken for one without data unless that was seen.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use super::{Weak, all_members};
 use crate::id::NodeId;
+use crate::moment;
 use crate::nodes::{Flag, Node, NodesConf};
 use crate::planner::Inspection;
 use crate::protocol::{Identity, Member, Role};
@@ -106,12 +108,16 @@ impl Weak<'_> {
                 runs || (disk_stays && record::may_hold_data(&member))
             };
             if holds {
+                let here = here.is_some();
+                // What was registered before the outage says nothing of what the disk holds now.
+                let said = Some(&member).filter(|_| here && registered);
                 mates.push(Mate {
                     id,
                     certain: member.disk.data,
-                    offset: member.disk.stopped.as_ref().map(|s| s.offset),
-                    synced: synced(&member),
-                    comes: here.is_some(),
+                    offset: said.and_then(|m| Some(m.disk.stopped.as_ref()?.offset)),
+                    synced: said.and_then(synced),
+                    since: Reverse(moment::micros(&member.registered_at)),
+                    comes: here,
                     runs,
                     pod: name,
                 });
@@ -128,10 +134,12 @@ pub(super) struct Mate {
     pub(super) pod: String,
     /// Whether data were seen on its disk.
     pub(super) certain: bool,
-    /// Its offset when it was asked to stop.
+    /// Its offset when it was asked to stop, if its step has said so since.
     offset: Option<u64>,
-    /// When it took something over last.
+    /// When it took something over last, in the same way.
     synced: Option<i64>,
+    /// When it registered last: whoever has run the longest has most likely missed nothing.
+    since: Reverse<Option<u64>>,
     /// Whether its pod is there, so that it can be waited for.
     pub(super) comes: bool,
     /// Whether its server runs by the registry's word, and does not answer.
@@ -141,9 +149,9 @@ pub(super) struct Mate {
 // === impl Mate ===
 
 impl Mate {
-    /// The best heir has the highest: data that are certain, then the newest ones.
+    /// The best heir has the highest: the newest data that are there, then the one that ran longest.
     pub(super) fn rank(&self) -> impl Ord + use<> {
-        (self.certain, self.offset, self.synced, self.comes)
+        (self.certain && self.comes, self.offset, self.synced, self.since, self.certain)
     }
 
     /// What is said while it is out of reach: naming it heir would not make it a master, and

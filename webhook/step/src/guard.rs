@@ -96,8 +96,7 @@ fn wait_for_server(config: &ServerConfig, deadline: Instant) -> Result<Client, S
             .and_then(|mut server| server.text(&["PING"]).map(|_| server))
         {
             Ok(server) => return Ok(server),
-            // A password that is wrong now will be wrong later.
-            Err(why) if why.contains("WRONGPASS") || why.contains("NOAUTH") => return Err(why),
+            Err(why) if hook::is_for_good(&why) => return Err(why),
             Err(why) if Instant::now() >= deadline => return Err(why),
             Err(_) => thread::sleep(Duration::from_millis(200)),
         }

@@ -58,10 +58,18 @@ impl Arguments {
 
 /// A connection to the server in this pod.
 pub(crate) fn local(config: &ServerConfig, timeout: Duration) -> Result<Client, String> {
-    let port = config.port.ok_or("the server has no port in the clear")?;
+    let port = config.port.ok_or(NO_PORT)?;
     let at = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
     Client::connect(at, &config.credentials, timeout)
 }
+
+/// Whether asking again is of no use: a password that is wrong now will be wrong later, and TLS is not
+/// spoken.
+pub(crate) fn is_for_good(why: &str) -> bool {
+    ["WRONGPASS", "NOAUTH", NO_PORT].iter().any(|text| why.contains(text))
+}
+
+const NO_PORT: &str = "the server has no port in the clear";
 
 #[cfg(test)]
 mod tests {
@@ -76,6 +84,7 @@ mod tests {
         let with = parse(&["--sleep", "5", "--", "sh", "-c", "exit --x"]).unwrap();
         assert_eq!((with.sleep, with.command.len()), (Some(5), 3));
         assert!(parse(&["--other"]).is_err() && parse(&["--sleep", "x"]).is_err());
+        assert!(is_for_good(NO_PORT) && !is_for_good("LOADING Redis is loading"));
         assert!(parse(&["--", "true"]).unwrap().run().is_ok());
         assert!(parse(&["--", "false"]).unwrap().run().is_err());
     }

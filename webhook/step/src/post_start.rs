@@ -140,8 +140,7 @@ fn wait_for_server(
             .and_then(|mut server| server.text(&["PING"]).map(|_| server));
         match answer {
             Ok(server) => return Ok(server),
-            // A password that is wrong now will be wrong later.
-            Err(why) if why.contains("WRONGPASS") || why.contains("NOAUTH") => return Err(why),
+            Err(why) if hook::is_for_good(&why) => return Err(why),
             Err(why) if Instant::now() >= deadline => {
                 return Err(if is_loading(&why) {
                     format!("the server is still loading its data: {why}")

@@ -6,11 +6,11 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use cluster::id::NodeId;
-use cluster::nodes::NodesConf;
 use cluster::planner::{Answer, How, Inspected, Inspection, Millis};
 use cluster::promote;
 use cluster::resp::{self, Reply};
 use cluster::secret::Server;
+use cluster::upkeep::Standing;
 
 /// The set's own password: a stranger's server has another one.
 pub(crate) const PASSWORD: &str = "own";
@@ -178,26 +178,17 @@ fn pause(time: Millis) {
     std::thread::sleep(Duration::from_millis(time.0));
 }
 
-/// What the hook of a pod does for a replica whose link is down although it knows where its
-/// master is: Redis goes on dialling the address that its file said, none included, where the new
-/// one came by gossip. Naming the same master again makes it look. Whether that was needed.
+/// How a server stands in its cluster.
+pub(crate) fn standing(server: &mut Client) -> Result<Standing, String> {
+    let nodes = server.text(&["CLUSTER", "NODES"])?;
+    let cluster = server.text(&["CLUSTER", "INFO"])?;
+    Standing::read(&nodes, &cluster, &server.text(&["INFO", "replication"])?)
+}
+
+/// What hooks do for a replica that dials where its master was. Whether that was needed.
 pub(crate) fn follow_master(at: SocketAddr) -> Result<bool, String> {
     let mut server = Client::connect(at, Duration::from_secs(1))?;
-    let said = server.info("replication")?;
-    let is = |name: &str, value: &str| said.get(name).is_some_and(|v| v == value);
-    if !is("role", "slave") || is("master_link_status", "up") {
-        return Ok(false);
-    }
-    let nodes = server.text(&["CLUSTER", "NODES"])?;
-    let nodes = NodesConf::parse(nodes.as_bytes()).map_err(|e| e.to_string())?;
-    let Some(master) = nodes.myself().and_then(|me| nodes.node(me.master?)) else {
-        return Ok(false);
-    };
-    let Some(known) = master.endpoint.address().and_then(|a| a.client()) else { return Ok(false) };
-    let (ip, port) = (known.ip().to_string(), known.port().to_string());
-    if is("master_host", &ip) && is("master_port", &port) {
-        return Ok(false);
-    }
-    server.text(&["CLUSTER", "REPLICATE", master.id.as_str()])?;
+    let Some(master) = standing(&mut server)?.redials() else { return Ok(false) };
+    server.text(&["CLUSTER", "REPLICATE", master.as_str()])?;
     Ok(true)
 }

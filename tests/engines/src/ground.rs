@@ -82,6 +82,23 @@ pub(crate) fn node_command(id: &str, n: u8, program: &Path) -> Command {
     command
 }
 
+/// Nothing goes from the nth node to another one, or goes again.
+pub(crate) fn part(id: &str, n: u8, from: u8, parted: Parted) -> Result<(), String> {
+    let word = match parted {
+        Parted::Yes => "add",
+        Parted::No => "del",
+    };
+    let to = format!("{}/32", address(from));
+    run(&["ip", "-n", &node(id, n), "route", word, "blackhole", &to])
+}
+
+/// Whether two nodes are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Parted {
+    Yes,
+    No,
+}
+
 fn hub(id: &str) -> String {
     format!("{PREFIX}{id}-hub")
 }

@@ -20,6 +20,7 @@ mod emptied;
 mod forgotten;
 mod hook;
 mod hooks;
+mod late;
 pub(crate) mod missing;
 mod passwords;
 pub(crate) mod restart;
@@ -45,6 +46,8 @@ pub(crate) enum Accident {
     Restart(restart::Gone),
     /// A rolling change of passwords begins with a replica.
     Passwords,
+    /// A master comes back late, and its replica hears of it from others first.
+    Late,
 }
 
 /// Whether Mooring has a part in it.
@@ -88,6 +91,7 @@ impl Accident {
             Self::Restart(restart::Gone::Emptied) => "restart-empty",
             Self::Restart(restart::Gone::NeverKept) => "restart-persists-nothing",
             Self::Passwords => "passwords",
+            Self::Late => "late-master",
         }
     }
 
@@ -109,6 +113,7 @@ impl Accident {
             Self::Stranger(kind) => stranger::run(set, kind)?,
             Self::Restart(gone) => restart::run(set, gone)?,
             Self::Passwords => passwords::run(set)?,
+            Self::Late => late::run(set)?,
         };
         // The cases after it find the set as it was.
         crate::cases::nobody_refuses(&set.start_all()?)?;

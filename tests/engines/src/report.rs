@@ -52,6 +52,7 @@ impl Line {
                 match control {
                     Control::Loses(n) | Control::MayLose(n) => format!("{n} lost"),
                     Control::Returns(n) => format!("on {n} servers again"),
+                    Control::Unlinked => "a replica without its master".to_owned(),
                     Control::Hangs | Control::Open(_) => "never writable".to_owned(),
                 }
             ),
@@ -175,6 +176,14 @@ impl Line {
                 "bound": null,
                 "holds": n > 0,
             })),
+            Control::Unlinked => Some(json!({
+                "id": id("control.unlinked"),
+                "what": "replicas without their master for good without Mooring's part",
+                "value": 1,
+                "unit": "replicas",
+                "bound": null,
+                "holds": true,
+            })),
             _ => None,
         };
         if let (Some(instead), Some(last)) = (instead, rows.last_mut()) {
@@ -190,7 +199,7 @@ impl Control {
     fn lost(self) -> Option<usize> {
         match self {
             Self::Loses(n) | Self::MayLose(n) => Some(n),
-            Self::Hangs | Self::Returns(_) | Self::Open(_) => None,
+            Self::Hangs | Self::Returns(_) | Self::Unlinked | Self::Open(_) => None,
         }
     }
 }

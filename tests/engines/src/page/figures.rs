@@ -52,6 +52,7 @@ enum Without {
     Nothing,
     Lost(u64, u64),
     Hangs,
+    Unlinked,
     Returns(u64, u64),
     /// The start by hand takes so much of the time, in thousandths.
     ByHand(u64, u64),
@@ -225,6 +226,8 @@ impl Without {
         let n = value.round() as u64;
         let thousandths = (value * 1000.0).round() as u64;
         match (what, self) {
+            // Some versions heal.
+            ("control.unlinked", _) | ("control.lost", Self::Unlinked) => Self::Unlinked,
             ("control.lost", Self::Lost(a, b)) => Self::Lost(a.min(n), b.max(n)),
             ("control.lost", _) => Self::Lost(n, n),
             ("control.returned", Self::Returns(a, b)) => Self::Returns(a.min(n), b.max(n)),
@@ -242,6 +245,7 @@ impl fmt::Display for Without {
         match self {
             Self::Nothing => f.write_str(NONE),
             Self::Hangs => f.write_str("never writable"),
+            Self::Unlinked => f.write_str(UNLINKED),
             Self::Lost(a, b) => write!(f, "{} lost", span(a, b)),
             Self::Returns(a, b) => write!(f, "back on {} servers", span(a, b)),
             Self::ByHand(a, b) => {
@@ -250,6 +254,8 @@ impl fmt::Display for Without {
         }
     }
 }
+
+const UNLINKED: &str = "a replica without its master";
 
 fn span<T: PartialEq + fmt::Display>(least: &T, most: &T) -> String {
     if least == most { least.to_string() } else { format!("{least} to {most}") }
@@ -275,6 +281,7 @@ impl FromStr for Without {
         match cell {
             NONE => Ok(Self::Nothing),
             "never writable" => Ok(Self::Hangs),
+            UNLINKED => Ok(Self::Unlinked),
             _ => lost()
                 .or_else(returns)
                 .or_else(by_hand)

@@ -31,6 +31,8 @@ pub(crate) enum Control {
     Hangs,
     /// Nothing, but so many servers have a forgotten node again.
     Returns(usize),
+    /// Nothing, but a replica has no link to its master for as long as it is looked at.
+    Unlinked,
     /// Nothing was done: Mooring has no answer on this version, and that is why.
     Open(&'static str),
 }

@@ -13,12 +13,13 @@ use super::{HANGS, formed};
 use crate::cases::nobody_refuses;
 use crate::client::{self, Client};
 use crate::ground::{self, Parted};
+use crate::member::Member;
 use crate::set::{Control, Measured, Set, Shape};
 
 /// Until everybody has given the master up.
 const GIVEN_UP: Duration = Duration::from_secs(12);
-/// Until all others have met it at its new address, and have told the replica.
-const MET: Duration = Duration::from_secs(6);
+/// By when the others have told the replica where it is.
+const TOLD: Duration = Duration::from_secs(40);
 /// How often the master looks, as its guard does at first.
 const ROUND: Duration = Duration::from_secs(1);
 /// By when the replica has to follow.
@@ -61,9 +62,26 @@ fn come_back(set: &mut Set) -> Result<(usize, usize, String), String> {
     ground::part(&id, from, to, Parted::Yes)?;
     let outcome = set.start_one(master)?;
     nobody_refuses(std::slice::from_ref(&outcome))?;
-    thread::sleep(MET);
+    wait_until_told(set, master, replica)?;
     ground::part(&id, from, to, Parted::No)?;
     Ok((master, replica, name))
+}
+
+/// Until the replica's table has its master where that is now.
+fn wait_until_told(set: &Set, master: usize, replica: usize) -> Result<(), String> {
+    let at = |n: usize| set.members.get(n).map(Member::address).ok_or("there is no such member");
+    let (master, replica) = (at(master)?, at(replica)?);
+    let began = Instant::now();
+    while began.elapsed() < TOLD {
+        let mut server = Client::connect(replica, Duration::from_secs(1))?;
+        let nodes = client::standing(&mut server)?.nodes;
+        let known = nodes.myself().and_then(|me| nodes.node(me.master?)?.endpoint.address());
+        if known.is_some_and(|a| a.client() == Some(master)) {
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    Err("nobody tells the replica where its master is".to_owned())
 }
 
 fn replica_of(set: &Set, master: usize) -> Result<usize, String> {

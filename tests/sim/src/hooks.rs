@@ -154,7 +154,9 @@ impl World {
     fn hook_asks(&mut self, id: HookId, request: Request) {
         let Some(hook) = self.hooks.get(&id) else { return };
         let (set, ordinal, uid) = (hook.set, hook.ordinal, hook.uid);
-        if self.sets[set].pods.get(&ordinal).is_some_and(|p| p.token) {
+        // Whoever is cut off reaches the registry no more than the others.
+        let cut = self.net.is_cut(hook.proc);
+        if !cut && self.sets[set].pods.get(&ordinal).is_some_and(|p| p.token) {
             self.ask(Caller::Hook(id), set, ordinal, uid, request);
         } else {
             let why = "without a credential".to_owned();
@@ -328,7 +330,10 @@ impl World {
     }
 
     fn hand_over(&mut self, id: HookId, hook: &Hook, mut heirs: Vec<ProcId>, view: &View) {
-        heirs.retain(|heir| self.stays(*heir, view) && self.proc(*heir).answers(self.now()));
+        heirs.retain(|heir| {
+            let reached = self.net.is_open(hook.proc, *heir);
+            reached && self.stays(*heir, view) && self.proc(*heir).answers(self.now())
+        });
         let best = heirs.into_iter().max_by_key(|heir| self.proc(*heir).offset);
         let mine = self.proc(hook.proc).id();
         let best = best.filter(|heir| self.proc(*heir).master() == Some(mine));

@@ -39,6 +39,35 @@ pub fn dialled(replication: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(field(replication, "master_host")?.parse().ok()?, port))
 }
 
+/// A server that copies another one, by that one's INFO replication:
+/// `slave0:ip=10.0.0.4,port=6379,state=online,offset=42,lag=0`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Copier {
+    /// Where it is.
+    pub at: SocketAddr,
+    /// Whether it has all, and gets each write; else it is still being sent the data.
+    pub online: bool,
+    /// Its replication offset.
+    pub offset: u64,
+}
+
+/// Who copies a server, by its INFO replication.
+pub fn copiers(replication: &str) -> Vec<Copier> {
+    let copier = |line: &str| {
+        let (name, fields) = line.trim().split_once(':')?;
+        let index = name.strip_prefix("slave").or_else(|| name.strip_prefix("replica"))?;
+        index.parse::<u32>().ok()?;
+        let get =
+            |key: &str| fields.split(',').find_map(|f| f.strip_prefix(key)?.strip_prefix('='));
+        Some(Copier {
+            at: SocketAddr::new(get("ip")?.parse().ok()?, get("port")?.parse().ok()?),
+            online: get("state")? == "online",
+            offset: get("offset")?.parse().ok()?,
+        })
+    };
+    replication.lines().filter_map(copier).collect()
+}
+
 /// How many keys a server holds, all databases together, by INFO's section `keyspace`:
 /// `db0:keys=2,expires=0,avg_ttl=0`. The section is answered also where DBSIZE is not: by a replica
 /// without its master that serves no stale data.

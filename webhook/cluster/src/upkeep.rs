@@ -51,7 +51,8 @@ impl Standing {
             _ => Link::Down,
         });
         let dials = resp::dialled(replication);
-        let copied_by = replication.lines().filter_map(replica).collect();
+        // Whoever is still being sent the data is left alone, too.
+        let copied_by = resp::copiers(replication).into_iter().map(|c| c.at.ip()).collect();
         let ok = resp::field(cluster, "cluster_state") == Some("ok");
         Ok(Self { nodes, ok, link, dials, copied_by })
     }
@@ -156,15 +157,6 @@ impl Standing {
 fn is_here(node: &Node) -> bool {
     let out = [Flag::Failing, Flag::PossiblyFailing, Flag::NoAddress, Flag::Handshake];
     node.link == "connected" && !out.iter().any(|flag| node.flags.contains(flag))
-}
-
-/// Whose line this is: `slave0:ip=10.0.0.4,port=6379,state=online,offset=42,lag=0`. Whoever is
-/// still being sent the data is left alone, too.
-fn replica(line: &str) -> Option<IpAddr> {
-    let (name, fields) = line.trim().split_once(':')?;
-    let index = name.strip_prefix("slave").or_else(|| name.strip_prefix("replica"))?;
-    index.parse::<u32>().ok()?;
-    fields.split(',').find_map(|field| field.strip_prefix("ip="))?.parse().ok()
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use cluster::nodes::NodesConf;
 use cluster::protocol::View;
+use cluster::resp;
 use cluster::server::ServerConfig;
 
 use crate::disk::age::{self, Note};
@@ -147,21 +148,10 @@ struct Heir {
 // === impl Heir ===
 
 impl Heir {
-    /// The replicas that are online, by INFO:
-    /// `slave0:ip=10.0.0.4,port=6379,state=online,offset=42,lag=0`.
+    /// The replicas that are online.
     fn all(replication: &str) -> Vec<Self> {
-        let replicas = replication.lines().filter_map(|line| {
-            let (name, fields) = line.trim().split_once(':')?;
-            let index = name.strip_prefix("slave").or_else(|| name.strip_prefix("replica"))?;
-            index.parse::<u32>().ok()?;
-            let get =
-                |key: &str| fields.split(',').find_map(|f| f.strip_prefix(key)?.strip_prefix('='));
-            let at =
-                SocketAddr::new(get("ip")?.parse::<IpAddr>().ok()?, get("port")?.parse().ok()?);
-            let offset = get("offset")?.parse().ok()?;
-            (get("state")? == "online").then_some(Self { at, offset })
-        });
-        replicas.collect()
+        let online = resp::copiers(replication).into_iter().filter(|c| c.online);
+        online.map(|c| Self { at: c.at, offset: c.offset }).collect()
     }
 
     /// Whether its pod is one of this set's, runs, and is not being deleted.

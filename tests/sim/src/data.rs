@@ -111,15 +111,6 @@ impl Writes {
         }
     }
 
-    /// Takes some away.
-    pub fn take_out(&mut self, others: &[WriteId]) {
-        for write in others {
-            if let Some(word) = self.0.get_mut(write.0 as usize / 64) {
-                *word &= !(1 << (write.0 % 64));
-            }
-        }
-    }
-
     /// Those in both.
     pub fn and(&self, other: &Self) -> Self {
         Self(self.0.iter().zip(&other.0).map(|(a, b)| a & b).collect())

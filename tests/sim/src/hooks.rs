@@ -123,7 +123,7 @@ impl World {
     ) -> HookId {
         let id = HookId(self.number());
         let deadline = self.now() + patience;
-        let hook_waits = matches!(state, State::Last);
+        let first = if matches!(state, State::Last) { SETTLE } else { 20 };
         if let Some(pod) = self.sets[set].pods.get_mut(&ordinal) {
             if let Some(before) = pod.hook.replace(id) {
                 self.hooks.remove(&before);
@@ -131,7 +131,6 @@ impl World {
             let uid = pod.uid;
             let hook = Hook { set, ordinal, uid, proc, deadline, state, nudged: 0, guards: None };
             self.hooks.insert(id, hook);
-            let first = if hook_waits { SETTLE } else { 20 };
             self.queue.after(first, Event::Hook(id));
         }
         id

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use crate::id::Ordinal;
 use crate::plan::Plan;
 use crate::protocol::{Member, Pod};
+use crate::record::planned;
 
 /// When the API server made something, in milliseconds of its clock.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -81,9 +82,7 @@ pub fn past(facts: &Facts<'_>) -> Vec<String> {
         }
     }
     for (name, member) in facts.members {
-        let planned = Ordinal::of_pod(name, facts.set)
-            .filter(|ordinal| facts.plan.seat(*ordinal).is_some())
-            .map(|ordinal| facts.plan.node_id(ordinal));
+        let planned = planned(facts.plan, facts.set, name).map(|p| p.node_id);
         // What a disk was that has been lost since counts as well, and who a guest is now.
         let identity = member.disk.identity.as_ref().or(member.was.as_ref());
         let ids = identity.map(|i| i.node_id).into_iter().chain(member.node_id);

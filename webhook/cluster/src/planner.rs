@@ -324,8 +324,7 @@ impl Planner {
                 poll.wake_at(now);
             }
             Step::Force { at, id, how, of } => {
-                self.weighing.me = Some(of);
-                self.weighing.force = Some(Forced { at, id, how, since: now, result: None });
+                self.weighing.force = Some(Forced { at, id, how, of, since: now, result: None });
                 poll.actions.push(Action::Force { at, id, how });
                 poll.wake_at(self.weighing.pause(now));
             }

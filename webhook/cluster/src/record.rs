@@ -6,13 +6,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::id::{NodeId, Ordinal};
+use crate::id::NodeId;
 use crate::moment;
 use crate::nodes::renamed;
 use crate::plan::Plan;
 use crate::protocol::{Disk, Identity, Mark, Member, Pod, Proposal, Register, Role, Succession};
 use crate::slot::SlotRange;
 
+pub(crate) use identity::planned;
 pub use identity::{has_begun, identities, known_identity, remembered};
 
 mod identity;
@@ -96,8 +97,7 @@ pub fn entry(
         return Entry { node_id: Some(identity.node_id), disk, was: None };
     }
     let was = before.and_then(|b| remembered(plan, place.name, pod, b));
-    let ordinal = Ordinal::of_pod(pod, place.name).filter(|o| plan.seat(*o).is_some());
-    let planned = ordinal.map(|ordinal| plan.node_id(ordinal));
+    let planned = planned(plan, place.name, pod).map(|identity| identity.node_id);
     let node_id = match &was {
         Some(was) => register.node_id.filter(|id| was.node_id == *id),
         None if disk.data => None,

@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use crate::protocol::Pod;
+use crate::id::NodeId;
+use crate::net::Ports;
+use crate::protocol::{Disk, Member, Pod};
 
 /// A pod with the step that runs at these addresses and is not ready.
 pub(crate) fn pod(uid: &str, ips: &[IpAddr]) -> Pod {
@@ -15,5 +17,22 @@ pub(crate) fn pod(uid: &str, ips: &[IpAddr]) -> Pod {
         running: true,
         ready: false,
         deleting: false,
+    }
+}
+
+/// What a member that has begun has registered, with a blank disk.
+pub(crate) fn member(pod_uid: &str, node_id: Option<NodeId>, ips: &[IpAddr]) -> Member {
+    Member {
+        node_id,
+        ips: ips.to_vec(),
+        ports: Ports::plain(6379),
+        pod_uid: pod_uid.to_owned(),
+        registered_at: String::new(),
+        disk: Disk::default(),
+        was: None,
+        bootstrapped: true,
+        generation: 1,
+        server: None,
+        decision: None,
     }
 }

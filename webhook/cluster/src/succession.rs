@@ -23,8 +23,8 @@ use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 use crate::id::NodeId;
-use crate::nodes::{Flag, NodesConf};
-use crate::planner::{How, Inspected, Millis, covers};
+use crate::nodes::NodesConf;
+use crate::planner::{How, Inspected, Millis, covers, has_majority};
 use crate::protocol::{HeirPolicy, Proposal, Report, Succession as Named, View};
 use absence::Whereabouts;
 use evidence::Evidence;
@@ -313,7 +313,7 @@ impl Succession {
             self.reports.push_back(Report::warning("NotSucceeded", &why));
             return None;
         }
-        if own.has_majority_without(naming.from) && !late {
+        if has_majority(&own.nodes, naming.from) && !late {
             match naming.votes {
                 None => {
                     naming.votes = Some((now, now));
@@ -367,13 +367,6 @@ impl Succession {
 fn named<'a>(view: &'a View, nodes: &NodesConf, master: NodeId) -> Option<&'a Named> {
     let epoch = nodes.node(master).map_or(0, |n| n.config_epoch);
     view.successions.get(&master).filter(|s| s.epoch > epoch)
-}
-
-/// Whether a node is flagged as one that does not answer.
-fn is_out(flags: &BTreeSet<Flag>) -> bool {
-    [Flag::Failing, Flag::PossiblyFailing, Flag::NoAddress, Flag::Handshake]
-        .iter()
-        .any(|flag| flags.contains(flag))
 }
 
 #[cfg(test)]

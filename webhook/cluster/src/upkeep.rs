@@ -26,14 +26,40 @@ use crate::resp;
 pub struct Standing {
     /// Its CLUSTER NODES.
     pub nodes: NodesConf,
-    /// Whether its `cluster_state` is `ok`.
-    pub ok: bool,
-    /// A replica: whether the link to its master is up. A master: `None`.
-    pub link: Option<Link>,
+    /// Whether it serves.
+    pub health: Health,
     /// A replica: where it dials its master.
     pub dials: Option<SocketAddr>,
     /// Who copies it.
     pub copied_by: BTreeSet<IpAddr>,
+}
+
+/// The part of it that can be asked often: a server answers it in no time, however many nodes there are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Health {
+    /// Whether its `cluster_state` is `ok`.
+    pub ok: bool,
+    /// A replica: whether the link to its master is up. A master: `None`.
+    pub link: Option<Link>,
+}
+
+// === impl Health ===
+
+impl Health {
+    /// Reads the answers to CLUSTER INFO and INFO replication.
+    pub fn read(cluster: &str, replication: &str) -> Self {
+        let said = |name: &str| resp::field(replication, name);
+        let link = (said("role") == Some("slave")).then(|| match said("master_link_status") {
+            Some("up") => Link::Up,
+            _ => Link::Down,
+        });
+        Self { ok: resp::field(cluster, "cluster_state") == Some("ok"), link }
+    }
+
+    /// Whether it serves in its cluster: its state is ok, and a replica has its link.
+    pub fn is_in_cluster(&self) -> bool {
+        self.ok && self.link != Some(Link::Down)
+    }
 }
 
 // === impl Standing ===
@@ -45,21 +71,11 @@ impl Standing {
     /// If CLUSTER NODES is not what it has to be.
     pub fn read(nodes: &str, cluster: &str, replication: &str) -> Result<Self, String> {
         let nodes = NodesConf::parse(nodes.as_bytes()).map_err(|e| e.to_string())?;
-        let said = |name: &str| resp::field(replication, name);
-        let link = (said("role") == Some("slave")).then(|| match said("master_link_status") {
-            Some("up") => Link::Up,
-            _ => Link::Down,
-        });
         let dials = resp::dialled(replication);
         // Whoever is still being sent the data is left alone, too.
         let copied_by = resp::copiers(replication).into_iter().map(|c| c.at.ip()).collect();
-        let ok = resp::field(cluster, "cluster_state") == Some("ok");
-        Ok(Self { nodes, ok, link, dials, copied_by })
-    }
-
-    /// Whether it serves in its cluster: its state is ok, and a replica has its link.
-    pub fn is_in_cluster(&self) -> bool {
-        self.ok && self.link != Some(Link::Down)
+        let health = Health::read(cluster, replication);
+        Ok(Self { nodes, health, dials, copied_by })
     }
 
     /// Whether it is alone and owns nothing.
@@ -72,15 +88,15 @@ impl Standing {
     /// copy it.
     pub fn is_settled(&self) -> bool {
         let mut others = self.others();
-        self.is_in_cluster()
+        self.health.is_in_cluster()
             && !self.is_guest()
-            && others.all(is_here)
+            && others.all(Node::answers)
             && self.replicas().all(|(_, at)| self.copied_by.contains(&at.ip()))
     }
 
     /// The master that it has to name again: it knows where that one is, and dials elsewhere.
     pub fn redials(&self) -> Option<NodeId> {
-        if self.link != Some(Link::Down) {
+        if self.health.link != Some(Link::Down) {
             return None;
         }
         let master = self.nodes.node(self.nodes.myself()?.master?)?;
@@ -120,10 +136,10 @@ impl Standing {
     }
 
     fn not_taken(&self, places: impl Iterator<Item = SocketAddr>) -> BTreeSet<SocketAddr> {
-        if self.others().all(is_here) {
+        if self.others().all(Node::answers) {
             return BTreeSet::new();
         }
-        let known = self.others().filter(|n| is_here(n)).chain(self.nodes.myself());
+        let known = self.others().filter(|n| n.answers()).chain(self.nodes.myself());
         let taken: BTreeSet<IpAddr> =
             known.filter_map(|n| Some(n.endpoint.address()?.ip)).collect();
         places.filter(|at| !taken.contains(&at.ip())).collect()
@@ -138,7 +154,7 @@ impl Standing {
     pub fn meets(&self, at: SocketAddr, id: NodeId, forgotten: &BTreeSet<NodeId>) -> bool {
         let node = self.others().find(|n| n.id == id && !forgotten.contains(&id));
         node.is_some_and(|n| {
-            !is_here(n) && n.endpoint.address().and_then(|a| a.client()) != Some(at)
+            !n.answers() && n.endpoint.address().and_then(|a| a.client()) != Some(at)
         })
     }
 
@@ -149,14 +165,8 @@ impl Standing {
     fn replicas(&self) -> impl Iterator<Item = (NodeId, SocketAddr)> {
         let me = self.nodes.myself().map(|me| me.id);
         let mine = self.others().filter(move |n| n.master.is_some() && n.master == me);
-        mine.filter(|n| is_here(n)).filter_map(|n| Some((n.id, n.endpoint.address()?.client()?)))
+        mine.filter(|n| n.answers()).filter_map(|n| Some((n.id, n.endpoint.address()?.client()?)))
     }
-}
-
-/// Whether a node answers this one.
-fn is_here(node: &Node) -> bool {
-    let out = [Flag::Failing, Flag::PossiblyFailing, Flag::NoAddress, Flag::Handshake];
-    node.link == "connected" && !out.iter().any(|flag| node.flags.contains(flag))
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use cluster::id::NodeId;
 use cluster::planner::Answer;
 use cluster::protocol::Report;
 use cluster::server::{Credential, ServerConfig};
-use cluster::upkeep::Standing;
+use cluster::upkeep::{Health, Standing};
 
 use crate::redis::{self, Client};
 use crate::registry::Registry;
@@ -138,6 +138,12 @@ fn round(
     meet(server, config, &standing, standing.places(&view), &view.forgotten)?;
     succeed::run(server, config, registry, Instant::now() + ROUND, told);
     Ok(Left::Something)
+}
+
+/// Whether a server serves in its cluster.
+pub(crate) fn health(server: &mut Client) -> Result<Health, String> {
+    let cluster = server.text(&["CLUSTER", "INFO"])?;
+    Ok(Health::read(&cluster, &server.text(&["INFO", "replication"])?))
 }
 
 /// How a server stands in its cluster.

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cluster::id::NodeId;
-use cluster::nodes::{Flag, Node, NodesConf};
+use cluster::nodes::NodesConf;
 use cluster::planner::Answer;
 use cluster::protocol::{Mark, View};
 use cluster::server::{Credential, ServerConfig};
@@ -110,13 +110,9 @@ fn knows_others(at: SocketAddr, credentials: &[Credential]) -> bool {
 /// by a living owner, or greetings are still under way.
 fn missed_most(nodes: &NodesConf) -> Option<NodeId> {
     let me = nodes.myself()?.id;
-    let alive = |n: &&Node| {
-        let dead = [Flag::Failing, Flag::PossiblyFailing, Flag::NoAddress, Flag::Handshake];
-        !dead.iter().any(|flag| n.flags.contains(flag)) && n.link == "connected"
-    };
     let mut replicas: BTreeMap<NodeId, u32> = nodes
         .nodes()
-        .filter(|n| n.is_master() && !n.slots.is_empty() && alive(n))
+        .filter(|n| n.is_master() && !n.slots.is_empty() && n.answers())
         .map(|n| (n.id, 0))
         .collect();
     let covered: u32 = nodes
@@ -128,7 +124,7 @@ fn missed_most(nodes: &NodesConf) -> Option<NodeId> {
     if covered != u32::from(cluster::slot::SLOTS) {
         return None;
     }
-    for node in nodes.nodes().filter(alive).filter(|n| n.id != me) {
+    for node in nodes.nodes().filter(|n| n.answers()).filter(|n| n.id != me) {
         if let Some(count) = node.master.and_then(|m| replicas.get_mut(&m)) {
             *count += 1;
         }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use cluster::protocol::{Report, ServerSeen, View};
 use cluster::server::ServerConfig;
+use cluster::upkeep::Health;
 
 use crate::disk::age;
 use crate::guard::{self, Left};
@@ -97,8 +98,8 @@ fn hold(
 ) -> Result<(), String> {
     let mut nudged = None;
     loop {
-        let standing = guard::standing(server)?;
-        if standing.is_in_cluster() {
+        let health = guard::health(server)?;
+        if health.is_in_cluster() {
             return Ok(());
         }
         let view = registry.view().map_err(|e| e.to_string())?;
@@ -107,10 +108,11 @@ fn hold(
         }
         if nudged.is_none_or(|at: Instant| at.elapsed() > Duration::from_secs(2)) {
             nudged = Some(Instant::now());
+            let standing = guard::standing(server)?;
             guard::redial(server, &standing)?;
         }
         if Instant::now() >= deadline {
-            let (ok, link) = (standing.ok, standing.link);
+            let Health { ok, link } = health;
             return Err(format!(
                 "the member is not in its cluster yet: its state is {}, its link {link:?}",
                 if ok { "ok" } else { "fail" }
@@ -119,7 +121,7 @@ fn hold(
         // The server is asked often, the registry seldom.
         for _ in 0..5 {
             thread::sleep(PAUSE);
-            if guard::standing(server)?.is_in_cluster() {
+            if guard::health(server)?.is_in_cluster() {
                 return Ok(());
             }
         }

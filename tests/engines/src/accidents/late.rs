@@ -110,7 +110,7 @@ fn control(set: &Set, replica: usize) -> Result<Control, String> {
 fn is_linked(set: &Set, n: usize) -> Result<bool, String> {
     let at = set.members.get(n).ok_or("there is no such member")?.address();
     let mut server = Client::connect(at, Duration::from_secs(1))?;
-    Ok(client::standing(&mut server)?.is_in_cluster())
+    Ok(client::standing(&mut server)?.health.is_in_cluster())
 }
 
 /// What the master's guard does.

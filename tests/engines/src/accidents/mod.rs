@@ -134,6 +134,15 @@ fn must_lose(lost: usize, what: &str) -> Result<Control, String> {
     }
 }
 
+/// Waits for a replica that had so many keys to be emptied: how many it has lost by then.
+fn emptied_of(before: usize, replica: SocketAddr, since: Instant) -> Result<Measured, String> {
+    while since.elapsed() < EMPTIED && keys(replica).unwrap_or(before) > 0 {
+        thread::sleep(Duration::from_millis(50));
+    }
+    let lost = before.saturating_sub(keys(replica)?);
+    Ok(Measured { lost, ..Measured::NOTHING })
+}
+
 /// A set beside this one, formed.
 fn formed(beside: &Set, folder: &str, shape: Shape) -> Result<Set, String> {
     formed_as(beside.beside(folder, shape)?, |_| {})

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use cluster::secret::Source;
 
 use super::{
-    ELECTED, EMPTIED, Part, formed_open, hooks, keys, must_lose, replica_of, secret,
+    ELECTED, EMPTIED, Part, emptied_of, formed_open, hooks, keys, must_lose, replica_of, secret,
     with_the_secret,
 };
 use crate::member::Keeps;
@@ -84,11 +84,7 @@ fn once(beside: &Set, gone: Gone, back: Back, part: Part) -> Result<Measured, St
     member.wait_for_answer(EMPTIED)?;
     let at = member.address();
     if part == Part::Nobody {
-        while began.elapsed() < EMPTIED && keys(heir).unwrap_or(before) > 0 {
-            thread::sleep(Duration::from_millis(50));
-        }
-        let lost = before.saturating_sub(keys(heir)?);
-        return Ok(Measured { lost, ..Measured::NOTHING });
+        return emptied_of(before, heir, began);
     }
     thread::sleep(LATE_HOOK);
     let left = keys(heir)?;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use cluster::secret::Source;
 
 use super::{
-    ELECTED, EMPTIED, FREE_NODE, Part, formed_open, hooks, keys, replica_of, secret,
+    ELECTED, EMPTIED, FREE_NODE, Part, emptied_of, formed_open, hooks, keys, replica_of, secret,
     with_the_secret,
 };
 use crate::client::Client;
@@ -55,11 +55,7 @@ fn once(beside: &Set, kind: Kind, part: Part) -> Result<Measured, String> {
     let began = Instant::now();
     let _stranger = Stranger::start(&set, node, kind, &dir)?;
     if part == Part::Nobody {
-        while began.elapsed() < EMPTIED && keys(heir).unwrap_or(before) > 0 {
-            thread::sleep(Duration::from_millis(50));
-        }
-        let lost = before.saturating_sub(keys(heir)?);
-        return Ok(Measured { lost, ..Measured::NOTHING });
+        return emptied_of(before, heir, began);
     }
     let elected = set.writable_at(&set.addresses(), ELECTED);
     let left = keys(heir)?;

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cluster::nodes::{Flag, NodesConf};
-use cluster::resp::Reply;
+use cluster::resp::{self, Reply};
 
 use super::{Measured, PATIENCE, Set, Shape};
 use crate::client::{self, Client};
@@ -22,23 +22,23 @@ impl Set {
     /// has handed its log to the system: an engine that waits for its disk answers before it does,
     /// by up to 2 s. Returns the name.
     pub(crate) fn fill(&mut self) -> Result<String, String> {
-        let (_, name) = self.write_all()?;
-        let began = Instant::now();
-        while let Err(why) = self.addresses().into_iter().try_for_each(keeps_all) {
-            if began.elapsed() > PATIENCE {
-                return Err(why);
-            }
-            thread::sleep(Duration::from_millis(50));
-        }
-        Ok(name)
+        self.write_until(keeps_all)
     }
 
     /// Writes a key into every slot and waits until those who took them have handed their logs to the
     /// system, whether they have replicas or not. Returns the name.
     pub(crate) fn write_to_disk(&mut self) -> Result<String, String> {
+        self.write_until(has_logged)
+    }
+
+    /// Writes a key into every slot and waits until this is true of every server. Returns the name.
+    fn write_until(
+        &mut self,
+        holds: fn(SocketAddr) -> Result<(), String>,
+    ) -> Result<String, String> {
         let (_, name) = self.write_all()?;
         let began = Instant::now();
-        while let Err(why) = self.addresses().into_iter().try_for_each(has_logged) {
+        while let Err(why) = self.addresses().into_iter().try_for_each(holds) {
             if began.elapsed() > PATIENCE {
                 return Err(why);
             }
@@ -176,19 +176,13 @@ fn is_master(member: &Member) -> Result<bool, String> {
 fn keeps_all(at: SocketAddr) -> Result<(), String> {
     has_logged(at)?;
     let mut client = Client::connect(at, Duration::from_secs(5))?;
-    let said = client.info("replication")?;
-    let offset = said.get("master_repl_offset").and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
-    let replicas = said
-        .iter()
-        .filter(|(name, _)| name.strip_prefix("slave").is_some_and(|n| n.parse::<u8>().is_ok()));
-    let has = replicas.filter_map(|(_, line)| {
-        let mut fields = line.split(',').filter_map(|field| field.split_once('='));
-        fields.find(|(name, _)| *name == "offset")?.1.parse::<u64>().ok()
-    });
-    match has.min() {
+    let said = client.text(&["INFO", "replication"])?;
+    let field = |name: &str| resp::field(&said, name);
+    let offset = field("master_repl_offset").and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+    match resp::copiers(&said).iter().map(|c| c.offset).min() {
         // A ping or two of the replication itself may have come since; a write is longer.
         Some(has) if has + 28 < offset => Err(format!("a replica of {at} is behind")),
-        None if said.get("role").is_some_and(|role| role == "master") => {
+        None if field("role") == Some("master") => {
             Err(format!("the master at {at} has no replica"))
         }
         _ => Ok(()),

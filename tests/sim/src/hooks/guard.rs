@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use cluster::id::NodeId;
 use cluster::planner::{Answer, Link};
 use cluster::protocol::View;
-use cluster::upkeep::Standing;
+use cluster::upkeep::{Health, Standing};
 
 use super::{Hook, HookId, State};
 use crate::ids::{Addr, ProcId};
@@ -49,8 +49,7 @@ impl World {
         }
         self.redial(hook.proc);
         for (_, at) in standing.unlinked() {
-            let replica = Addr::of(at.ip()).and_then(|addr| self.net.who(addr));
-            if let Some(replica) = replica.filter(|r| !self.net.is_cut(*r))
+            if let Ok(replica) = self.at(at)
                 && self.proc(replica).answers(now)
             {
                 self.redial(replica);
@@ -113,8 +112,10 @@ impl World {
             .filter(|p| !p.dead && p.repl.is_some_and(|r| copies(r.up) || copies(r.copying)));
         Ok(Standing {
             nodes: self.seen_nodes(id)?,
-            ok: server.ok,
-            link: server.repl.map(|r| if r.up.is_some() { Link::Up } else { Link::Down }),
+            health: Health {
+                ok: server.ok,
+                link: server.repl.map(|r| if r.up.is_some() { Link::Up } else { Link::Down }),
+            },
             dials: server.repl.and_then(|r| r.host).map(Addr::client),
             copied_by: copied_by.map(|p| p.with.addr.ip()).collect(),
         })

@@ -5,7 +5,7 @@ use cluster::protocol::View;
 use cluster::succession::{Action, Fact, Own, Setup, Succession};
 
 use super::{Asked, Hook, HookId, State};
-use crate::data::Excuse;
+use crate::data::{Excuse, Writes};
 use crate::engine::{Owner, Takeover};
 use crate::ids::ProcId;
 use crate::registry::Request;
@@ -119,10 +119,12 @@ impl World {
         for unit in units.each() {
             let all = self.ledger.of(self.units.count(), set, unit).clone();
             let last = all.each().map(|w| self.ledger.get(w).at).max().unwrap_or(0);
-            let mut late = all.without(&self.proc(id).data);
-            let early = late.each().filter(|w| self.ledger.get(*w).at + BOUND < last);
-            let early: Vec<_> = early.collect();
-            late.take_out(&early);
+            let lacks = all.without(&self.proc(id).data);
+            let mut late = Writes::default();
+            lacks
+                .each()
+                .filter(|w| self.ledger.get(*w).at + BOUND >= last)
+                .for_each(|w| late.insert(w));
             self.ledger.excuse(&late, Excuse::Succession);
         }
     }

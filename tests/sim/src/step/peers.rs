@@ -17,7 +17,7 @@ const PATIENCE: u64 = 250;
 
 impl World {
     /// Whoever is at an address; else how long it takes to know that nobody is.
-    fn at(&self, at: SocketAddr) -> Result<ProcId, u64> {
+    pub fn at(&self, at: SocketAddr) -> Result<ProcId, u64> {
         let id = Addr::of(at.ip()).and_then(|addr| self.net.who(addr));
         match id {
             None => Err(5),

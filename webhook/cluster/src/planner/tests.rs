@@ -53,19 +53,7 @@ fn cluster() -> Setup {
 }
 
 fn member(ordinal: u32, n: u8) -> Member {
-    Member {
-        node_id: Some(plan().node_id(Ordinal(ordinal))),
-        ips: vec![ip(n)],
-        ports: Ports::plain(6379),
-        pod_uid: format!("uid-{ordinal}"),
-        registered_at: String::new(),
-        disk: Disk::default(),
-        was: None,
-        bootstrapped: true,
-        generation: 1,
-        server: None,
-        decision: None,
-    }
+    sample::member(&format!("uid-{ordinal}"), Some(plan().node_id(Ordinal(ordinal))), &[ip(n)])
 }
 
 fn pod(ordinal: u32, n: u8) -> Pod {

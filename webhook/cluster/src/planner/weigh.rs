@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::decide::{self, Decision, Sound};
-use super::{HoldBack, How, Inspection, Millis, TWIN_PATIENCE};
+use super::{HoldBack, How, Millis, TWIN_PATIENCE};
 use crate::id::NodeId;
 use crate::net::Address;
 use crate::nodes::{NodesConf, Remains, Target, Trust};
@@ -158,8 +158,7 @@ impl Weak<'_> {
     /// Waits for a server that answers under this member's id: its disk is not needed to know that it
     /// takes writes.
     fn still_runs(&self, me: NodeId) -> Option<Step> {
-        let own = |i: &Inspection| i.nodes.myself().is_some_and(|n| n.id == me);
-        let (at, _) = self.weighing.living().find(|(_, i)| own(i))?;
+        let (at, _) = self.weighing.by_id(me)?;
         if self.weighing.lasts(self.now) < TWIN_PATIENCE {
             return Some(Step::Wait(format!("the server at {at}, which runs as this member")));
         }
@@ -173,7 +172,10 @@ impl Weak<'_> {
             _ => {
                 let by_file = self.remains.and_then(|r| r.me);
                 let by_record = || self.remembered().map(|identity| identity.node_id);
-                by_file.or_else(by_record).or(self.weighing.me).or_else(|| self.the_one_missing())
+                by_file
+                    .or_else(by_record)
+                    .or(self.weighing.force.as_ref().map(|f| f.of))
+                    .or_else(|| self.the_one_missing())
             }
         }
     }

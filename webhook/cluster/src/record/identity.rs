@@ -23,7 +23,7 @@ pub fn known_identity(plan: &Plan, set: &str, pod: &str, member: &Member) -> Opt
 }
 
 /// What the plan makes of a pod.
-fn planned(plan: &Plan, set: &str, pod: &str) -> Option<Identity> {
+pub(crate) fn planned(plan: &Plan, set: &str, pod: &str) -> Option<Identity> {
     let ordinal = Ordinal::of_pod(pod, set)?;
     let seat = plan.seat(ordinal)?;
     let role = match seat.master {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::id::Ordinal;
 use crate::net::Ports;
 use crate::sample;
 use crate::slot::SlotRange;
@@ -20,19 +21,7 @@ fn register(disk: Disk) -> Register {
 }
 
 fn member(disk: Disk) -> Member {
-    Member {
-        node_id: None,
-        ips: Vec::new(),
-        ports: Ports::plain(6379),
-        pod_uid: "u".to_owned(),
-        registered_at: String::new(),
-        disk,
-        was: None,
-        bootstrapped: true,
-        generation: 1,
-        server: None,
-        decision: None,
-    }
+    Member { disk, ..sample::member("u", None, &[]) }
 }
 
 fn pod(uid: &str) -> Pod {

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeSet;
 
-use super::is_out;
 use crate::id::{NodeId, Ordinal};
 use crate::nodes::{Node, NodesConf};
 use crate::protocol::{Member, View};
@@ -71,7 +70,7 @@ fn is_somebody_else(view: &View, nodes: &NodesConf, name: &str) -> bool {
     let answers = |node: &Node| {
         let at = node.endpoint.address().map(|a| a.ip);
         let here = at.is_some_and(|ip| pod.is_some_and(|pod| pod.ips.contains(&ip)));
-        here && node.link == "connected" && !is_out(&node.flags)
+        here && node.answers()
     };
     registered || nodes.nodes().any(answers)
 }

@@ -43,10 +43,6 @@ fn time(second: u64) -> String {
 fn member(ordinal: u32, registered: u64, written_ago: u64) -> Member {
     let conf = file(ordinal);
     Member {
-        node_id: Some(id(ordinal)),
-        ips: vec![ip(ordinal)],
-        ports: Ports::plain(6379),
-        pod_uid: format!("uid-{ordinal}"),
         registered_at: time(registered),
         disk: Disk {
             identity: conf.identity(),
@@ -55,11 +51,7 @@ fn member(ordinal: u32, registered: u64, written_ago: u64) -> Member {
             written_ago: Some(written_ago),
             ..Disk::default()
         },
-        was: None,
-        bootstrapped: true,
-        generation: 1,
-        server: None,
-        decision: None,
+        ..sample::member(&format!("uid-{ordinal}"), Some(id(ordinal)), &[ip(ordinal)])
     }
 }
 

@@ -3,7 +3,6 @@
 //! Guarantees: what it does not say is not made up; a field that only some versions have never
 //! makes a replica look as if it had been without its master.
 
-use super::is_out;
 use crate::id::NodeId;
 use crate::nodes::{Flag, NodesConf};
 use crate::planner::Millis;
@@ -96,19 +95,6 @@ impl Own {
     pub(super) fn has_heard_of(&self, id: NodeId) -> bool {
         let began = self.clock.saturating_sub(self.uptime.0);
         self.nodes.node(id).is_some_and(|n| n.pong_received > began)
-    }
-
-    /// Whether it is linked to a majority of the masters that own slots, the one that has gone
-    /// counted as one that votes for nobody.
-    pub(super) fn has_majority_without(&self, gone: NodeId) -> bool {
-        let owners = self.nodes.nodes().filter(|n| n.is_master() && !n.slots.is_empty());
-        let (mut all, mut linked) = (0, 0);
-        for owner in owners {
-            all += 1;
-            let here = owner.id != gone && owner.link == "connected" && !is_out(&owner.flags);
-            linked += usize::from(here);
-        }
-        linked * 2 > all
     }
 }
 

@@ -4,7 +4,8 @@ use super::*;
 use crate::id::Ordinal;
 use crate::net::Ports;
 use crate::plan::Plan;
-use crate::protocol::{Disk, HeirPolicy, Member, Pod};
+use crate::protocol::{HeirPolicy, Member, Pod};
+use crate::sample;
 
 fn id(digit: char) -> NodeId {
     digit.to_string().repeat(40).parse().unwrap()
@@ -36,32 +37,12 @@ fn master(flags: &str, link: &str, info: &str) -> Standing {
 }
 
 fn pod(n: u8) -> Pod {
-    Pod {
-        uid: format!("uid-{n}"),
-        ips: vec![at(n).ip()],
-        injected: true,
-        scheduled: true,
-        running: true,
-        ready: true,
-        deleting: false,
-        ended_at: None,
-    }
+    sample::pod(&format!("uid-{n}"), &[at(n).ip()])
 }
 
 fn member(n: u8) -> Member {
-    Member {
-        node_id: None,
-        ips: vec![at(n).ip()],
-        ports: Ports::plain(7000),
-        pod_uid: format!("uid-{n}"),
-        registered_at: String::new(),
-        disk: Disk::default(),
-        was: None,
-        bootstrapped: true,
-        generation: 1,
-        server: None,
-        decision: None,
-    }
+    let uid = format!("uid-{n}");
+    Member { ports: Ports::plain(7000), ..sample::member(&uid, None, &[at(n).ip()]) }
 }
 
 fn view(pods: BTreeMap<String, Pod>, members: BTreeMap<String, Member>) -> View {

@@ -17,8 +17,6 @@ pub(in crate::planner) struct Weighing {
     next: Millis,
     found: BTreeMap<SocketAddr, Option<Inspected>>,
     pub(in crate::planner) force: Option<Forced>,
-    /// Who this member is, by what it has asked for: once that is done, others may not know it any more.
-    pub(in crate::planner) me: Option<NodeId>,
     pub(in crate::planner) proposing: Option<Proposal>,
     /// For what it waits, for people.
     pub(in crate::planner) waits_for: Option<String>,
@@ -32,6 +30,8 @@ pub(in crate::planner) struct Forced {
     pub(in crate::planner) at: SocketAddr,
     pub(in crate::planner) id: NodeId,
     pub(in crate::planner) how: How,
+    /// Instead of whom: this member, which others may not know any more once that is done.
+    pub(in crate::planner) of: NodeId,
     pub(in crate::planner) since: Millis,
     pub(in crate::planner) result: Option<Result<(), String>>,
 }
@@ -94,6 +94,11 @@ impl Weighing {
             Some(Inspected::Node(inspection)) => Some((*at, &**inspection)),
             _ => None,
         })
+    }
+
+    /// The server that has named this id, and where it is.
+    pub(super) fn by_id(&self, id: NodeId) -> Option<(SocketAddr, &Inspection)> {
+        self.living().find(|(_, i)| i.nodes.myself().is_some_and(|n| n.id == id))
     }
 
     pub(super) fn unclear(&self) -> bool {

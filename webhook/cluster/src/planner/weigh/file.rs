@@ -23,15 +23,12 @@ impl Weak<'_> {
         let me = self.own_id()?;
         let epoch = self.view.map_or(0, |view| self.highest_epoch(view));
         let epoch = epoch.max(self.remains.map_or(0, |r| r.epoch));
-        let seen = self.witness(me).map(NodesConf::sketches);
-        let by_witness = |seen| NodesConf::assemble(me, seen, epoch, self.target).ok();
+        let Some(seen) = self.witness(me).map(NodesConf::sketches) else {
+            return self.by_record(me, epoch, Vec::new()).or_else(|| self.replica_as_it_is());
+        };
+        let file = NodesConf::assemble(me, seen.clone(), epoch, self.target).ok();
         // Where two members follow each other, nobody who lives can say which of them owns.
-        let by_record = || self.by_record(me, epoch, seen.clone().unwrap_or_default());
-        match seen.clone().and_then(by_witness) {
-            Some(file) => Some(file),
-            None if seen.is_some() => by_record(),
-            None => by_record().or_else(|| self.replica_as_it_is()),
-        }
+        file.or_else(|| self.by_record(me, epoch, seen))
     }
 
     /// A replica's own cut-off file, when nobody is there to ask: its own line and its master's

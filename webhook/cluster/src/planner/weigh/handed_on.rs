@@ -99,7 +99,7 @@ impl Weak<'_> {
         let view = self.view?;
         let open = match open(view, file)? {
             Open::Unknown { master } => {
-                let its = self.inspection(master)?.1.nodes.identity()?;
+                let its = self.weighing.by_id(master)?.1.nodes.identity()?;
                 between(file.myself()?, file.node(master)?, &its)?
             }
             open => open,
@@ -127,7 +127,7 @@ impl Weak<'_> {
         {
             return start(epoch);
         }
-        let Some((at, found)) = self.inspection(heir) else {
+        let Some((at, found)) = self.weighing.by_id(heir) else {
             if self.view.is_some_and(|view| is_here(view, heir)) {
                 return Some(self.not_yet(heir));
             }
@@ -159,18 +159,9 @@ impl Weak<'_> {
         Some(self.promote(at, found, was))
     }
 
-    fn step_down(&self, mut file: NodesConf, heir: NodeId, epoch: u64) -> Step {
-        match file.step_down(heir, epoch) {
-            Ok(()) => {
-                let told = format!("{heir} owns this member's slots at epoch {epoch}; ");
-                self.done(file, "SteppedDown", &told, Severity::Normal)
-            }
-            Err(unknown) => self.refuse(format!(
-                "the node {} owns this member's slots and is not in its nodes.conf: start it first, \
-                 or join this member by hand",
-                unknown.0
-            )),
-        }
+    fn step_down(&self, file: NodesConf, heir: NodeId, epoch: u64) -> Step {
+        let told = format!("{heir} owns this member's slots at epoch {epoch}; ");
+        self.as_replica_of(file, (heir, epoch), "SteppedDown", &told, Severity::Normal)
     }
 
     /// Waits for a named heir that may start, or run, as a replica of this member.
@@ -187,7 +178,7 @@ impl Weak<'_> {
     /// This member succeeds the one that follows it.
     fn instead(&self, file: &NodesConf, from: NodeId, view: &View) -> Option<Step> {
         let owns = |i: &Inspection| i.nodes.myself().is_some_and(|n| !n.slots.is_empty());
-        if !self.data || self.inspection(from).is_some_and(|(_, found)| owns(found)) {
+        if !self.data || self.weighing.by_id(from).is_some_and(|(_, found)| owns(found)) {
             return None;
         }
         let slots = file.node(from)?.slots.clone();
@@ -205,9 +196,5 @@ impl Weak<'_> {
             return self.refuse(format!("this member could not be named heir of {from}: {why}"));
         }
         Step::Propose(proposal)
-    }
-
-    fn inspection(&self, id: NodeId) -> Option<(std::net::SocketAddr, &Inspection)> {
-        self.weighing.living().find(|(_, i)| i.nodes.myself().is_some_and(|n| n.id == id))
     }
 }

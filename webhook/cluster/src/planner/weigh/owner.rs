@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use super::handed_on::is_here;
 use super::{FORCE_PATIENCE, MAJORITY_PATIENCE, Step, Weak, all_members, standing};
 use crate::id::NodeId;
-use crate::nodes::{Flag, Node, NodesConf};
+use crate::nodes::{Node, NodesConf};
 use crate::planner::{How, Inspection, Link, decide};
 use crate::protocol::{Identity, Proposal, Role, Severity, Succession, View};
 use crate::record;
@@ -178,7 +178,7 @@ impl Weak<'_> {
         }
         let told = decide::owner_above(self.view?, me)?;
         // Named by the record and running as a replica: it has to be made master first.
-        let runs = living.iter().any(|i| i.nodes.myself().is_some_and(|n| n.id == told.0));
+        let runs = self.weighing.by_id(told.0).is_some();
         (!runs && self.awaited(me).is_none()).then_some(told)
     }
 
@@ -190,8 +190,7 @@ impl Weak<'_> {
         if heir == me.id || epoch <= me.config_epoch {
             return None;
         }
-        let answers =
-            self.weighing.living().any(|(_, i)| i.nodes.myself().is_some_and(|n| n.id == heir));
+        let answers = self.weighing.by_id(heir).is_some();
         let owns = |i: &Identity| {
             i.node_id == heir && i.role == Role::Master && covers(&i.slots, &me.slots)
         };
@@ -199,21 +198,32 @@ impl Weak<'_> {
         (!answers && !owner && is_here(view, heir)).then_some(heir)
     }
 
-    pub(super) fn follow(&self, mut file: NodesConf, heir: NodeId, epoch: u64) -> Step {
-        if let Err(unknown) = file.step_down(heir, epoch) {
-            return self.refuse(format!(
-                "the node {} owns this member's slots and is not in its nodes.conf: start it first, \
-                 or join this member by hand",
-                unknown.0
-            ));
-        }
-        let living = self.weighing.living();
-        let runs = living.into_iter().any(|(_, i)| i.nodes.myself().is_some_and(|n| n.id == heir));
+    pub(super) fn follow(&self, file: NodesConf, heir: NodeId, epoch: u64) -> Step {
+        let runs = self.weighing.by_id(heir).is_some();
         let reason = if runs { "Rejoined" } else { "Yielded" };
         let told = format!(
             "this member's disk is empty and {heir} has the shard's data at epoch {epoch}; "
         );
-        self.done(file, reason, &told, Severity::Warning)
+        self.as_replica_of(file, (heir, epoch), reason, &told, Severity::Warning)
+    }
+
+    /// Starts as a replica of whoever owns its slots since this epoch.
+    pub(super) fn as_replica_of(
+        &self,
+        mut file: NodesConf,
+        (heir, epoch): (NodeId, u64),
+        reason: &'static str,
+        told: &str,
+        severity: Severity,
+    ) -> Step {
+        match file.step_down(heir, epoch) {
+            Ok(()) => self.done(file, reason, told, severity),
+            Err(unknown) => self.refuse(format!(
+                "the node {} owns this member's slots and is not in its nodes.conf: start it first, \
+                 or join this member by hand",
+                unknown.0
+            )),
+        }
     }
 
     /// A living replica has the data: it becomes the master first.
@@ -290,11 +300,8 @@ impl Weak<'_> {
 /// Whether the heir is linked to a majority of the masters that own slots, the one that has gone
 /// counted as one that votes for nobody.
 pub(crate) fn has_majority(nodes: &NodesConf, gone: NodeId) -> bool {
-    let dead = [Flag::Failing, Flag::PossiblyFailing, Flag::NoAddress, Flag::Handshake];
     let owners: Vec<_> = nodes.nodes().filter(|n| n.is_master() && !n.slots.is_empty()).collect();
-    let linked = owners.iter().filter(|n| {
-        n.id != gone && n.link == "connected" && !dead.iter().any(|f| n.flags.contains(f))
-    });
+    let linked = owners.iter().filter(|n| n.id != gone && n.answers());
     linked.count() * 2 > owners.len()
 }
 

@@ -8,6 +8,16 @@ fn named(heir: u32, epoch: u64) -> Succession {
     Succession { heir: id(heir), slots, epoch, reason: String::new() }
 }
 
+impl World {
+    /// This member has its disk, and the record names `cache-3` its heir.
+    fn with_heir(mut self) -> Self {
+        self.disk = disk(&file(0, 99));
+        self.view.as_mut().unwrap().successions.insert(id(0), named(3, 9));
+        self.member(3, full_disk(3));
+        self
+    }
+}
+
 /// The file of `cache-0` after it has stepped down for `cache-3` at this epoch.
 fn stepped_down(epoch: u64) -> String {
     let mut conf = NodesConf::parse(file(0, 99).as_bytes()).unwrap();
@@ -19,20 +29,14 @@ fn stepped_down(epoch: u64) -> String {
 /// replica of its own replica it would leave the slots without any owner.
 #[test]
 fn a_master_steps_down_once_its_heir_is_master() {
-    let mut world = World::running();
-    world.disk = disk(&file(0, 99));
-    world.view.as_mut().unwrap().successions.insert(id(0), named(3, 9));
-    world.member(3, full_disk(3));
+    let mut world = World::running().with_heir();
     let (actions, at) = world.run();
     assert_eq!(forced(&actions), Some((id(3), How::Vote)), "nobody else has done it");
     assert!(at >= Millis(10_000), "it is given time to do it by itself");
     let me = written(&actions).myself().cloned().unwrap();
     assert_eq!((me.master, reason(&actions)), (Some(id(3)), "SteppedDown"));
 
-    let mut world = World::running();
-    world.disk = disk(&file(0, 99));
-    world.view.as_mut().unwrap().successions.insert(id(0), named(3, 9));
-    world.member(3, full_disk(3));
+    let mut world = World::running().with_heir();
     world.promote(id(3));
     let (actions, at) = world.run();
     assert_eq!((forced(&actions), reason(&actions)), (None, "SteppedDown"));
@@ -41,18 +45,12 @@ fn a_master_steps_down_once_its_heir_is_master() {
 
 #[test]
 fn an_heir_that_has_registered_and_does_not_answer_is_waited_for() {
-    let mut world = World::stopped(&[3]);
-    world.disk = disk(&file(0, 99));
-    world.view.as_mut().unwrap().successions.insert(id(0), named(3, 9));
-    world.member(3, full_disk(3));
+    let mut world = World::stopped(&[3]).with_heir();
     let (actions, at) = world.run();
     assert!(refusal(&actions).contains("has not said yet that it is their master"), "{actions:?}");
     assert!(at >= Millis(10_000), "{at:?}");
     // It is not there: it reads the record when it comes.
-    let mut world = World::stopped(&[]);
-    world.disk = disk(&file(0, 99));
-    world.view.as_mut().unwrap().successions.insert(id(0), named(3, 9));
-    world.member(3, full_disk(3));
+    let mut world = World::stopped(&[]).with_heir();
     assert_eq!(reason(&world.run().0), "SteppedDown");
 }
 
@@ -122,10 +120,7 @@ fn who_gets_its_slots_back_by_the_record_owns_them() {
 
 #[test]
 fn nobody_without_data_is_made_master_instead_of_one_with_data() {
-    let mut world = World::running();
-    world.disk = disk(&file(0, 99));
-    world.view.as_mut().unwrap().successions.insert(id(0), named(3, 9));
-    world.member(3, full_disk(3));
+    let mut world = World::running().with_heir();
     world.full.remove(&id(3));
     let (actions, _) = world.run();
     assert!(refusal(&actions).contains("has no data, which this one has"), "{actions:?}");

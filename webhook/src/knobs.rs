@@ -3,6 +3,7 @@
 //! Guarantees: values of [`Knobs`] are valid; a key that this version does not know is an error,
 //! never ignored, so that a typing error can not pass for a setting.
 
+use cluster::plan::MIN_SHARDS;
 use cluster::protocol::HeirPolicy;
 use serde_json::Value;
 
@@ -31,6 +32,10 @@ pub struct Knobs {
     pub isolation: Option<bool>,
     /// Which replicas are promoted by themselves when their master does not come back.
     pub succession: Option<HeirPolicy>,
+    /// The cluster's name, where it is made of several StatefulSets.
+    pub group: Option<String>,
+    /// Masters of the cluster when it begins.
+    pub shards: Option<u32>,
 }
 
 /// A setting can not be used.
@@ -100,6 +105,15 @@ impl Knobs {
         Ok(knobs)
     }
 
+    /// The settings of a StatefulSet; where only its pod template opts in, the template's.
+    pub fn of_set(set: &Value) -> Result<Self, KnobError> {
+        let own = Self::read(&set["metadata"])?;
+        match own.enabled {
+            Some(_) => Ok(own),
+            None => Self::read(&set["spec"]["template"]["metadata"]),
+        }
+    }
+
     fn set(&mut self, key: &str, value: &str) -> Result<(), KnobError> {
         let invalid =
             |allowed| KnobError::Invalid { key: key.to_owned(), value: value.to_owned(), allowed };
@@ -154,6 +168,19 @@ impl Knobs {
                     _ => return Err(invalid("fresh, always or never")),
                 });
             }
+            names::GROUP => {
+                // It becomes the name of a record and a label's value.
+                let valid = (1..=63).contains(&value.len())
+                    && value.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+                    && !value.starts_with('-')
+                    && !value.ends_with('-');
+                let name = valid.then(|| value.to_owned());
+                self.group = Some(name.ok_or_else(|| invalid(NAME))?);
+            }
+            names::SHARDS => {
+                let n = number(value).filter(|n| (MIN_SHARDS..=16384).contains(n));
+                self.shards = Some(n.ok_or_else(|| invalid("a number from 3 to 16384"))?);
+            }
             _ => return Err(KnobError::Unknown { key: key.to_owned() }),
         }
         Ok(())
@@ -191,6 +218,7 @@ fn seconds(text: &str) -> Option<u32> {
     (n <= 3600).then_some(n)
 }
 
+const NAME: &str = "a name of at most 63 characters a-z, 0-9 and -, with no - at its ends";
 const DURATION: &str = "a time such as 90s or 2m, up to 60m";
 
 #[cfg(test)]
@@ -233,6 +261,10 @@ mod tests {
     #[case("mooring.dev/ready-timeout", "2h")]
     #[case("mooring.dev/isolation", "yes")]
     #[case("mooring.dev/succession", "sometimes")]
+    #[case("mooring.dev/group", "")]
+    #[case("mooring.dev/group", "-a")]
+    #[case("mooring.dev/group", "Cache")]
+    #[case("mooring.dev/shards", "2")]
     #[case("mooring.dev/prot", "6379")]
     fn bad_values_name_the_key(#[case] key: &str, #[case] value: &str) {
         let error = Knobs::read(&json!({"annotations": {key: value}})).unwrap_err();

@@ -26,9 +26,13 @@ pub const HAND_OVER_TIMEOUT: &str = "mooring.dev/hand-over-timeout";
 pub const ISOLATION: &str = "mooring.dev/isolation";
 /// Which replicas are promoted by themselves after an outage.
 pub const SUCCESSION: &str = "mooring.dev/succession";
+/// The name of the cluster of which a StatefulSet is one of several.
+pub const GROUP: &str = "mooring.dev/group";
+/// How many masters a cluster begins with; a group has to say it.
+pub const SHARDS: &str = "mooring.dev/shards";
 /// When the registry last asked a StatefulSet's controller to try at once.
 pub const NUDGED: &str = "mooring.dev/nudged";
-/// The StatefulSet's name, on its pods.
+/// The cluster's name (its group's or its StatefulSet's), on its pods.
 pub const NAME: &str = "mooring.dev/name";
 /// The index of a pod's shard.
 pub const SHARD: &str = "mooring.dev/shard";
@@ -38,10 +42,10 @@ pub const VERSION: &str = "mooring.dev/version";
 pub const STATUS: &str = "mooring.dev/status";
 
 /// What is read of the StatefulSet itself: a change of these restarts no pod.
-pub const OF_THE_SET: [&str; 2] = [ISOLATION, SUCCESSION];
+pub const OF_THE_SET: [&str; 3] = [ISOLATION, SUCCESSION, SHARDS];
 
 /// What people may set on a StatefulSet. All but [`OF_THE_SET`] is mirrored to its pod template.
-pub const KNOBS: [&str; 10] = [
+pub const KNOBS: [&str; 12] = [
     CLUSTER,
     REPLICAS_PER_SHARD,
     CONTAINER,
@@ -52,6 +56,8 @@ pub const KNOBS: [&str; 10] = [
     HAND_OVER_TIMEOUT,
     ISOLATION,
     SUCCESSION,
+    GROUP,
+    SHARDS,
 ];
 
 /// What Mooring itself writes.
@@ -74,5 +80,3 @@ pub const DATA: &str = "mooring-data";
 
 /// The field manager of our writes.
 pub const MANAGER: &str = "mooring";
-/// The group of our kinds.
-pub const GROUP: &str = "mooring.dev";

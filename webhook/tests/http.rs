@@ -113,10 +113,10 @@ async fn an_update_that_concerns_us_not_always_passes() {
 
 #[tokio::test]
 async fn a_changed_setting_reaches_the_template_that_mirrored_it() {
-    let old = mooring::admission::set(&golden("set-plain"), None, None).unwrap().object;
+    let old = mooring::admission::set(&golden("set-plain"), None, None, 0).unwrap().object;
     let mut new = old.clone();
     new["metadata"]["annotations"]["mooring.dev/ready-timeout"] = json!("5m");
-    let patched = mooring::admission::set(&new, Some(&old), None).unwrap().object;
+    let patched = mooring::admission::set(&new, Some(&old), None, 0).unwrap().object;
     let template = &patched["spec"]["template"]["metadata"]["annotations"];
     assert_eq!(template["mooring.dev/ready-timeout"], "5m");
     assert!(template.get("mooring.dev/nudged").is_none());

@@ -28,7 +28,13 @@ fn the_definition_is_that_of_the_type() {
     assert_eq!(version["name"], ClusterRecord::version(&()).as_ref());
     assert!(version["subresources"]["status"].is_object());
 
-    let plan = Plan { salt: "s".to_owned(), shards: 3, replicas_per_shard: 1, generation: 1 };
+    let plan = Plan {
+        salt: "s".to_owned(),
+        shards: 3,
+        replicas_per_shard: 1,
+        generation: 1,
+        sets: Vec::new(),
+    };
     let plan = serde_json::to_value(plan).unwrap();
     let schema = &version["schema"]["openAPIV3Schema"]["properties"];
     let fields = schema["spec"]["properties"]["plan"]["properties"].as_object().unwrap();
@@ -94,7 +100,7 @@ fn the_final_check_asks_for_the_step() {
 #[test]
 fn the_example_is_admitted_as_it_is() {
     let set = find("examples/redis-cluster.yaml", "StatefulSet");
-    let answer = mooring::admission::set(&set, None, None).unwrap();
+    let answer = mooring::admission::set(&set, None, None, 0).unwrap();
     assert_eq!((answer.skip, answer.warnings), (None, Vec::new()));
 }
 

@@ -149,8 +149,8 @@ impl Registry {
         let before = state.members.get(pod).cloned();
         let blank = body.disk.identity.is_none() && !body.disk.data;
         let past = if blank { state.past() } else { Vec::new() };
-        let place = Place { namespace: self.namespace, name: SET };
-        let entry = record::entry(place, &state.plan, pod, body, before.as_ref(), &past);
+        let place = Place { namespace: self.namespace, set: SET };
+        let entry = record::entry(place, SET, &state.plan, pod, body, before.as_ref(), &past);
         let kept = before.as_ref();
         let member = Member {
             node_id: entry.node_id,
@@ -177,7 +177,7 @@ impl Registry {
         let claims = self.claims();
         let standing = Standing {
             set: SET,
-            replicas: self.replicas,
+            wanted: self.claims(),
             pod,
             plan: &state.plan,
             members: &state.members,
@@ -235,6 +235,7 @@ impl Registry {
             ordinal,
             replicas: self.replicas,
             parallel: state.order == Order::Parallel,
+            listed: Vec::new(),
             past,
             plan: state.plan.clone(),
             // Everything here ends by SIGKILL, which the real one does not see.

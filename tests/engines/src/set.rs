@@ -78,6 +78,7 @@ impl Set {
             shards: u32::from(shape.shards),
             replicas_per_shard: u32::from(shape.replicas),
             generation: 1,
+            sets: Vec::new(),
         };
         let members: Result<_, _> = (0..shape.members()).map(|n| Member::new(home, n)).collect();
         let common = Common {

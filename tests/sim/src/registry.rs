@@ -197,6 +197,7 @@ impl World {
             shards: config.shards,
             replicas_per_shard: config.replicas,
             generation: 1,
+            sets: Vec::new(),
         };
         self.sets[set].record = Some(Record {
             plan,

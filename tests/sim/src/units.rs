@@ -26,7 +26,13 @@ pub struct Unit(pub u8);
 impl Units {
     /// Two units for each shard.
     pub fn new(shards: u32) -> Self {
-        let plan = Plan { salt: String::new(), shards, replicas_per_shard: 0, generation: 1 };
+        let plan = Plan {
+            salt: String::new(),
+            shards,
+            replicas_per_shard: 0,
+            generation: 1,
+            sets: Vec::new(),
+        };
         let mut ranges = Vec::new();
         for shard in 0..shards {
             let Some(range) = plan.slots(shard) else { continue };

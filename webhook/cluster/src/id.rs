@@ -23,7 +23,7 @@ pub struct ShardId([u8; 40]);
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct IdError;
 
-/// The number at the end of a StatefulSet pod's name.
+/// The number at the end of a StatefulSet pod's name; in a plan, that of a seat.
 #[derive(
     Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
 )]
@@ -127,6 +127,19 @@ impl Ordinal {
         let numeric = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
         (plain && numeric).then(|| digits.parse().ok().map(Self))?
     }
+
+    /// The StatefulSet of a pod, by the pod's name.
+    pub fn set_of(pod: &str) -> &str {
+        pod.rsplit_once('-').map_or(pod, |(set, _)| set)
+    }
+
+    /// The pod of this ordinal of a StatefulSet.
+    pub fn pod_of(self, set: &str) -> String {
+        format!("{set}-{self}")
+    }
+
+    /// Of a pod that no plan seats.
+    pub const BEYOND: Self = Self(u32::MAX);
 }
 
 impl fmt::Display for Ordinal {

@@ -14,27 +14,36 @@ use crate::record::planned;
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Made(pub i64);
 
-/// What is known of a set.
+/// What is known of a cluster.
 #[derive(Clone, Debug)]
 pub struct Facts<'a> {
-    /// The set's name.
-    pub set: &'a str,
+    /// The cluster's name.
+    pub cluster: &'a str,
     /// The record's plan.
     pub plan: &'a Plan,
     /// When its record was made.
     pub recorded: Made,
-    /// When the StatefulSet was made.
-    pub created: Made,
-    /// `spec.ordinals.start`.
-    pub start: u32,
-    /// The names of its claim templates.
-    pub templates: &'a [String],
+    /// Its StatefulSets.
+    pub sets: &'a [SetFacts],
     /// The namespace's claims.
     pub claims: &'a [Claim],
     /// Its pods.
     pub pods: &'a BTreeMap<String, Pod>,
     /// The record's entries.
     pub members: &'a BTreeMap<String, Member>,
+}
+
+/// One StatefulSet of a cluster.
+#[derive(Clone, Debug)]
+pub struct SetFacts {
+    /// Its name.
+    pub name: String,
+    /// When it was made.
+    pub created: Made,
+    /// `spec.ordinals.start`.
+    pub start: u32,
+    /// The names of its claim templates.
+    pub templates: Vec<String>,
 }
 
 /// A PersistentVolumeClaim.
@@ -51,10 +60,10 @@ pub struct Claim {
 /// Why the set may have a life behind it, one sentence each.
 pub fn past(facts: &Facts<'_>) -> Vec<String> {
     let mut reasons = Vec::new();
-    if facts.start > 0 {
+    for set in facts.sets.iter().filter(|set| set.start > 0) {
         reasons.push(format!(
-            "spec.ordinals.start is {}: the set may have been split off another one",
-            facts.start
+            "spec.ordinals.start of {} is {}: the set may have been split off another one",
+            set.name, set.start
         ));
     }
     for (name, pod) in facts.pods {
@@ -69,12 +78,10 @@ pub fn past(facts: &Facts<'_>) -> Vec<String> {
         }
     }
     for claim in facts.claims {
-        if !facts.templates.iter().any(|t| is_of(&claim.name, t, facts.set)) {
-            continue;
-        }
+        let Some(set) = facts.sets.iter().find(|set| is_of(&claim.name, set)) else { continue };
         if claim.restored {
             reasons.push(format!("claim {} was restored from a copy", claim.name));
-        } else if is_older(claim, facts) {
+        } else if is_older(claim, set, facts.recorded) {
             reasons.push(format!(
                 "claim {} is older than the cluster's record: it may hold data",
                 claim.name
@@ -82,7 +89,7 @@ pub fn past(facts: &Facts<'_>) -> Vec<String> {
         }
     }
     for (name, member) in facts.members {
-        let planned = planned(facts.plan, facts.set, name).map(|p| p.node_id);
+        let planned = planned(facts.plan, facts.cluster, name).map(|p| p.node_id);
         // What a disk was that has been lost since counts as well, and who a guest is now.
         let identity = member.disk.identity.as_ref().or(member.was.as_ref());
         let ids = identity.map(|i| i.node_id).into_iter().chain(member.node_id);
@@ -100,17 +107,19 @@ pub fn is_unrecorded(name: &str, pod: &Pod, members: &BTreeMap<String, Member>) 
 }
 
 /// Whether a claim is `<template>-<set>-<ordinal>`.
-fn is_of(claim: &str, template: &str, set: &str) -> bool {
-    let rest = claim.strip_prefix(template).and_then(|r| r.strip_prefix('-'));
-    rest.is_some_and(|pod| Ordinal::of_pod(pod, set).is_some())
+fn is_of(claim: &str, set: &SetFacts) -> bool {
+    set.templates.iter().any(|template| {
+        let rest = claim.strip_prefix(template.as_str()).and_then(|r| r.strip_prefix('-'));
+        rest.is_some_and(|pod| Ordinal::of_pod(pod, &set.name).is_some())
+    })
 }
 
 /// Older than the record, with one exception: where only the pod template opts in, or API
 /// servers' clocks differ, the record of a new set comes a moment after its first claims.
-fn is_older(claim: &Claim, facts: &Facts<'_>) -> bool {
-    let new_set = facts.created.0 >= facts.recorded.0 - MOMENT;
-    let of_this_set = claim.created.0 >= facts.created.0 - CLOCK;
-    claim.created < facts.recorded && !(new_set && of_this_set)
+fn is_older(claim: &Claim, set: &SetFacts, recorded: Made) -> bool {
+    let new_set = set.created.0 >= recorded.0 - MOMENT;
+    let of_this_set = claim.created.0 >= set.created.0 - CLOCK;
+    claim.created < recorded && !(new_set && of_this_set)
 }
 
 /// A record comes so many milliseconds after its new set at most.
@@ -143,7 +152,13 @@ mod tests {
 
     impl World {
         fn new() -> Self {
-            let plan = Plan { salt: "s".into(), shards: 3, replicas_per_shard: 0, generation: 1 };
+            let plan = Plan {
+                salt: "s".into(),
+                shards: 3,
+                replicas_per_shard: 0,
+                generation: 1,
+                sets: Vec::new(),
+            };
             Self {
                 plan,
                 created: 0,
@@ -155,13 +170,17 @@ mod tests {
         }
 
         fn past(&self) -> Vec<String> {
-            past(&Facts {
-                set: "c",
-                plan: &self.plan,
-                recorded: at(0),
+            let set = SetFacts {
+                name: "c".to_owned(),
                 created: at(self.created),
                 start: self.start,
-                templates: &["data".to_owned()],
+                templates: vec!["data".to_owned()],
+            };
+            past(&Facts {
+                cluster: "c",
+                plan: &self.plan,
+                recorded: at(0),
+                sets: &[set],
                 claims: &self.claims,
                 pods: &self.pods,
                 members: &self.members,

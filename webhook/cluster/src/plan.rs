@@ -24,6 +24,19 @@ pub struct Plan {
     pub replicas_per_shard: u32,
     /// How often the cluster began anew; 1 for the first time.
     pub generation: u64,
+    /// The StatefulSets of a group in the order of their seats; none where the cluster is one
+    /// StatefulSet of the record's name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sets: Vec<Part>,
+}
+
+/// One StatefulSet's part in the plan of a group.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Part {
+    /// The StatefulSet's name.
+    pub name: String,
+    /// How many of its pods have seats; later ones are beyond the plan.
+    pub pods: u32,
 }
 
 /// One ordinal's part in a plan.
@@ -53,6 +66,22 @@ pub enum ShapeError {
         /// Replicas asked for.
         replicas_per_shard: u32,
     },
+    /// A StatefulSet of a group does not say the shape of the whole.
+    Unsaid,
+    /// The StatefulSets of a group have more pods than the cluster is to begin with.
+    Overfull {
+        /// Pods of all of them.
+        pods: u32,
+        /// The shape that they say.
+        shape: Shape,
+    },
+    /// The number of shards is not what the pods make.
+    Contradicted {
+        /// The number that was said.
+        shards: u32,
+        /// What the pods make.
+        shape: Shape,
+    },
     /// The pods do not divide into shards of that size.
     Uneven {
         /// Number of pods.
@@ -74,6 +103,32 @@ pub struct Shape {
 // === impl Shape ===
 
 impl Shape {
+    /// The shape of a group: its first StatefulSet can not tell how many pods the others will have.
+    pub fn of_group(shards: Option<u32>, asked: Option<u32>) -> Result<Self, ShapeError> {
+        let (Some(shards), Some(replicas_per_shard)) = (shards, asked) else {
+            return Err(ShapeError::Unsaid);
+        };
+        if shards < MIN_SHARDS {
+            let pods = shards.saturating_mul(replicas_per_shard.saturating_add(1));
+            return Err(ShapeError::TooFewMasters { pods, replicas_per_shard });
+        }
+        Ok(Self { shards, replicas_per_shard })
+    }
+
+    /// The shape of one StatefulSet that may say how many shards it means.
+    pub fn of_one(pods: u32, shards: Option<u32>, asked: Option<u32>) -> Result<Self, ShapeError> {
+        let shape = Self::of(pods, asked)?;
+        match shards.filter(|shards| *shards != shape.shards) {
+            Some(shards) => Err(ShapeError::Contradicted { shards, shape }),
+            None => Ok(shape),
+        }
+    }
+
+    /// How many pods it has.
+    pub fn pods(self) -> u32 {
+        self.shards.saturating_mul(self.replicas_per_shard.saturating_add(1))
+    }
+
     /// The shape of `pods` pods where `asked` replicas a shard are asked for, or none is named:
     /// then 1 for an even number from 6 on, 0 for 3 to 5, and anything else has to be said.
     pub fn of(pods: u32, asked: Option<u32>) -> Result<Self, ShapeError> {
@@ -101,7 +156,12 @@ impl Shape {
 impl Plan {
     /// How many pods it seats.
     pub fn pods(&self) -> u32 {
-        self.shards.saturating_mul(self.replicas_per_shard.saturating_add(1))
+        self.shape().pods()
+    }
+
+    /// Its shards and their size.
+    pub fn shape(&self) -> Shape {
+        Shape { shards: self.shards, replicas_per_shard: self.replicas_per_shard }
     }
 
     /// The seat of an ordinal: masters first, then the replicas shard by shard, so that
@@ -109,6 +169,49 @@ impl Plan {
     pub fn seat(&self, ordinal: Ordinal) -> Option<Seat> {
         (ordinal.0 < self.pods() && self.shards > 0)
             .then(|| Seat { shard: ordinal.0 % self.shards, master: ordinal.0 < self.shards })
+    }
+
+    /// A pod's number in the plan of the cluster of this name: its ordinal, or in a group the
+    /// ordinals of the sets before its own are counted as well. `None` for a pod of no set of the
+    /// cluster, and in a group for one that came after the plan was complete.
+    pub fn number(&self, cluster: &str, pod: &str) -> Option<Ordinal> {
+        if self.sets.is_empty() {
+            return Ordinal::of_pod(pod, cluster);
+        }
+        let mut first = 0u32;
+        for part in &self.sets {
+            if let Some(Ordinal(own)) = Ordinal::of_pod(pod, &part.name) {
+                return (own < part.pods).then(|| Ordinal(first.saturating_add(own)));
+            }
+            first = first.saturating_add(part.pods);
+        }
+        None
+    }
+
+    /// The pod with this number: the inverse of [`Plan::number`].
+    pub fn pod(&self, cluster: &str, number: Ordinal) -> Option<String> {
+        if self.sets.is_empty() {
+            return Some(number.pod_of(cluster));
+        }
+        let mut first = 0u32;
+        for part in &self.sets {
+            let own = number.0.checked_sub(first)?;
+            if own < part.pods {
+                return Some(Ordinal(own).pod_of(&part.name));
+            }
+            first = first.saturating_add(part.pods);
+        }
+        None
+    }
+
+    /// How many seats of a group nobody has yet, because a StatefulSet of it was not seen. A
+    /// cluster must not begin before: which pod is whose replica would be decided too early.
+    pub fn vacant(&self) -> u32 {
+        if self.sets.is_empty() {
+            return 0;
+        }
+        let taken = self.sets.iter().fold(0u32, |sum, part| sum.saturating_add(part.pods));
+        self.pods().saturating_sub(taken)
     }
 
     /// All ordinals of the plan.
@@ -166,6 +269,27 @@ impl fmt::Display for ShapeError {
                 "{pods} pods can be divided in more than one way: set the label \
                  mooring.dev/replicas-per-shard to the number of replicas of each master"
             ),
+            Self::Unsaid => f.write_str(
+                "a StatefulSet of a group has to say the shape of the whole cluster: set the labels \
+                 mooring.dev/shards (the number of masters) and mooring.dev/replicas-per-shard",
+            ),
+            Self::Overfull { pods, shape } => write!(
+                f,
+                "the StatefulSets of the group have {pods} pods together, and {} shards with {} \
+                 replicas each are {}: change spec.replicas, mooring.dev/shards or \
+                 mooring.dev/replicas-per-shard",
+                shape.shards,
+                shape.replicas_per_shard,
+                shape.pods(),
+            ),
+            Self::Contradicted { shards, shape } => write!(
+                f,
+                "mooring.dev/shards is {shards}, and {} pods with {} replicas a shard are {}: \
+                 change one of them, or remove the label",
+                shape.pods(),
+                shape.replicas_per_shard,
+                shape.shards,
+            ),
             Self::TooFewMasters { pods, replicas_per_shard } => write!(
                 f,
                 "{pods} pods with {replicas_per_shard} replicas a shard make {} masters, and \
@@ -197,7 +321,7 @@ mod tests {
     use super::*;
 
     fn plan(shards: u32, replicas_per_shard: u32) -> Plan {
-        Plan { salt: "s".to_owned(), shards, replicas_per_shard, generation: 1 }
+        Plan { salt: "s".to_owned(), shards, replicas_per_shard, generation: 1, sets: Vec::new() }
     }
 
     #[test]
@@ -221,6 +345,26 @@ mod tests {
     fn the_usual_three_ranges() {
         let ranges: Vec<_> = (0..3).map(|s| plan(3, 1).slots(s).unwrap().to_string()).collect();
         assert_eq!(ranges, ["0-5461", "5462-10922", "10923-16383"]);
+    }
+
+    #[test]
+    fn the_pods_of_a_group_are_numbered_set_by_set() {
+        let part = |name: &str, pods| Part { name: name.to_owned(), pods };
+        let group = Plan { sets: vec![part("c-a", 4), part("c-b", 2)], ..plan(3, 1) };
+        for (pod, number) in [("c-a-0", 0), ("c-a-3", 3), ("c-b-0", 4), ("c-b-1", 5)] {
+            assert_eq!(group.number("c", pod), Some(Ordinal(number)), "{pod}");
+            assert_eq!(group.pod("c", Ordinal(number)).as_deref(), Some(pod));
+        }
+        // It came when all seats were taken, or is of another set.
+        for pod in ["c-a-4", "c-b-2", "c-0", "c-c-0"] {
+            assert_eq!(group.number("c", pod), None, "{pod}");
+        }
+        assert_eq!(group.pod("c", Ordinal(6)), None);
+        assert_eq!(group.vacant(), 0);
+        assert_eq!(Plan { sets: vec![part("c-a", 4)], ..plan(3, 1) }.vacant(), 2);
+        assert_eq!(plan(3, 1).vacant(), 0);
+        assert_eq!(plan(3, 1).number("c", "c-9"), Some(Ordinal(9)));
+        assert_eq!(plan(3, 1).pod("c", Ordinal(2)).as_deref(), Some("c-2"));
     }
 
     proptest! {

@@ -11,16 +11,18 @@
 //! and every field added later has a default: steps and webhooks of neighbouring versions meet
 //! during every rollout.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{NodeId, Ordinal};
+use crate::id::NodeId;
 use crate::net::Ports;
-use crate::plan::Plan;
-use crate::secret::ReplicationSecret;
 use crate::slot::SlotRange;
+
+mod view;
+
+pub use self::view::{Pod, SetSeen, View};
 
 /// The audience of the token with which a step shows which pod it is.
 pub const AUDIENCE: &str = "mooring.dev";
@@ -188,92 +190,6 @@ pub struct ServerSeen {
     pub dir: String,
 }
 
-/// A pod of the StatefulSet, as the API server knew it after the registration was written.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Pod {
-    /// Its uid.
-    pub uid: String,
-    /// Its addresses, the primary one first; none before it has been started.
-    #[serde(default)]
-    pub ips: Vec<IpAddr>,
-    /// Whether it carries the step.
-    pub injected: bool,
-    /// Whether it has a machine to run on. Where that is not known it may have: then it is
-    /// waited for.
-    #[serde(default = "yes")]
-    pub scheduled: bool,
-    /// Whether its redis container runs (started; not necessarily ready).
-    pub running: bool,
-    /// Whether it is ready.
-    pub ready: bool,
-    /// Whether it is being deleted.
-    pub deleting: bool,
-    /// When its server ended last while the pod stayed (RFC 3339, cut to the second).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ended_at: Option<String>,
-}
-
-/// What the registry knows of a cluster, as one of its members sees it.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct View {
-    /// Namespace of the StatefulSet.
-    pub namespace: String,
-    /// Name of the StatefulSet.
-    pub name: String,
-    /// Name of the asking pod.
-    pub pod: String,
-    /// Its ordinal.
-    pub ordinal: Ordinal,
-    /// `spec.replicas` of the StatefulSet.
-    pub replicas: u32,
-    /// Whether its pods are made all at once, so that none waits for another one's readiness.
-    #[serde(default)]
-    pub parallel: bool,
-    /// Why the set may have a life behind it, one sentence each; empty: it has none, and the plan
-    /// may be made true.
-    #[serde(default)]
-    pub past: Vec<String>,
-    /// The plan.
-    pub plan: Plan,
-    /// What the record said of the asking member before this registration.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub before: Option<Member>,
-    /// All members' entries by pod name, the asking one's included, as the write returned them.
-    pub members: BTreeMap<String, Member>,
-    /// All pods of the StatefulSet by name, read after that write.
-    pub pods: BTreeMap<String, Pod>,
-    /// The last entries of members whose pod is gone or has been replaced, by pod name. Their
-    /// addresses are not to be used.
-    #[serde(default)]
-    pub earlier: BTreeMap<String, Member>,
-    /// The pods that have a claim, with a pod or without: where there is no claim there is no
-    /// disk that outlives a pod. `None` where that is not known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub claims: Option<BTreeSet<String>>,
-    /// Who inherited whose slots, by the former owner's node id.
-    #[serde(default)]
-    pub successions: BTreeMap<NodeId, Succession>,
-    /// Which replicas are promoted by themselves when their master does not come back.
-    #[serde(default)]
-    pub heirs: HeirPolicy,
-    /// Ids that were forgotten on purpose and must not come back from an old file.
-    #[serde(default)]
-    pub forgotten: BTreeSet<NodeId>,
-    /// Whether the pod that had this name before is known to have ended (it was not deleted by
-    /// force). False where the registry did not see its end.
-    #[serde(default)]
-    pub predecessor_ended: bool,
-    /// What the hooks of this pod show to the registry; it can read this cluster's view and
-    /// report for this pod, nothing else.
-    #[serde(default)]
-    pub hook_token: String,
-    /// What this cluster's members show to each other when one copies the other.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret: Option<ReplicationSecret>,
-}
-
 /// A master's slots were given to another member, in the record first: of two candidates one wins.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -375,11 +291,6 @@ pub struct Problem {
     /// Whether asking again may help: false where only a change by a person does.
     #[serde(default)]
     pub retry: bool,
-}
-
-/// What a pod is taken for where its webhook does not say whether it is scheduled.
-fn yes() -> bool {
-    true
 }
 
 // === impl Report ===

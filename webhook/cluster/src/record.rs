@@ -19,12 +19,12 @@ pub use identity::{has_begun, identities, known_identity, remembered};
 mod identity;
 
 /// What the registry knows when it is asked for a change.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Standing<'a> {
-    /// Name of the StatefulSet.
+    /// Name of the cluster.
     pub set: &'a str,
-    /// `spec.replicas` of the StatefulSet.
-    pub replicas: u32,
+    /// The pods that its StatefulSets' controllers are to make.
+    pub wanted: BTreeSet<String>,
     /// The pod that asks.
     pub pod: &'a str,
     /// The plan.
@@ -67,7 +67,7 @@ pub struct Place<'a> {
     /// The namespace.
     pub namespace: &'a str,
     /// The StatefulSet's name.
-    pub name: &'a str,
+    pub set: &'a str,
 }
 
 /// The entry that a registration makes. `before` is the entry that it replaces, and `past` why
@@ -78,6 +78,7 @@ pub struct Place<'a> {
 /// address until it says so itself ([`Register::node_id`]).
 pub fn entry(
     place: Place<'_>,
+    cluster: &str,
     plan: &Plan,
     pod: &str,
     register: &Register,
@@ -96,8 +97,8 @@ pub fn entry(
     if let Some(identity) = &disk.identity {
         return Entry { node_id: Some(identity.node_id), disk, was: None };
     }
-    let was = before.and_then(|b| remembered(plan, place.name, pod, b));
-    let planned = planned(plan, place.name, pod).map(|identity| identity.node_id);
+    let was = before.and_then(|b| remembered(plan, cluster, pod, b));
+    let planned = planned(plan, cluster, pod).map(|identity| identity.node_id);
     let node_id = match &was {
         Some(was) => register.node_id.filter(|id| was.node_id == *id),
         None if disk.data => None,
@@ -111,7 +112,7 @@ pub fn entry(
 
 /// Whether a disk's mark says that it belongs to another set: it is a copy of that set's disk.
 pub fn is_copy(mark: &Mark, place: Place<'_>) -> bool {
-    (mark.namespace.as_str(), mark.name.as_str()) != (place.namespace, place.name)
+    (mark.namespace.as_str(), mark.name.as_str()) != (place.namespace, place.set)
 }
 
 /// Whether a copied disk carries its new ids already, and only its mark is still the old one.
@@ -187,14 +188,11 @@ impl Standing<'_> {
         if generation != self.plan.generation {
             return Ok(Change::Nothing);
         }
-        let names: BTreeSet<String> = (0..self.replicas)
-            .map(|ordinal| format!("{}-{ordinal}", self.set))
-            .chain(self.members.keys().cloned())
-            .chain(self.pods.keys().cloned())
-            .chain(self.claims.into_iter().flatten().cloned())
-            .collect();
+        let known = self.members.keys().chain(self.pods.keys());
+        let names: BTreeSet<&String> =
+            known.chain(&self.wanted).chain(self.claims.into_iter().flatten()).collect();
         for name in names {
-            if let Some(why) = self.may_know_more(&name) {
+            if let Some(why) = self.may_know_more(name) {
                 return Err(why);
             }
         }

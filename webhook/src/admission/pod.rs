@@ -22,7 +22,7 @@ pub fn admit(policy: &Policy, plan: Option<&Plan>, pod: &Value) -> Result<Answer
     if metadata["labels"][names::CLUSTER].is_null() {
         return Ok(Answer::skip(pod, Skip::NotOptedIn));
     }
-    let (set, ordinal) = match member(metadata) {
+    let (set, _) = match member(metadata) {
         Ok(member) => member,
         Err(skip) => return Ok(Answer::skip(pod, skip)),
     };
@@ -43,7 +43,8 @@ pub fn admit(policy: &Policy, plan: Option<&Plan>, pod: &Value) -> Result<Answer
         edit: Edit::new(pod.clone()),
         warnings: Vec::new(),
     };
-    let seat = plan.and_then(|p| p.seat(ordinal));
+    let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+    let seat = plan.and_then(|p| p.seat(p.number(injection.cluster(), name)?));
     injection.run(seat.map(|s| s.shard))?;
     Ok(injection.finish())
 }
@@ -51,8 +52,7 @@ pub fn admit(policy: &Policy, plan: Option<&Plan>, pod: &Value) -> Result<Answer
 /// Injects the pod template of a StatefulSet, for the command line: everything but the shard,
 /// which is each pod's own.
 pub fn template(policy: &Policy, set: &Value) -> Result<Answer, Denial> {
-    let template = &set["spec"]["template"]["metadata"];
-    let mut knobs = Knobs::read(template)?;
+    let mut knobs = Knobs::read(&set["spec"]["template"]["metadata"])?;
     if knobs.enabled.is_none() {
         knobs = Knobs::read(&set["metadata"])?;
     }
@@ -121,7 +121,7 @@ impl Injection<'_> {
             self.restart_rules(&container);
         }
         init::inject(self, &container);
-        if let Some(shard) = shard.filter(|_| self.set.len() <= LABEL) {
+        if let Some(shard) = shard.filter(|_| self.cluster().len() <= LABEL) {
             self.spread(shard);
         }
         Ok(())
@@ -137,6 +137,11 @@ impl Injection<'_> {
         Answer { patch, object, warnings, skip: None }
     }
 
+    /// The name of the cluster, which is its group's or its only StatefulSet's.
+    fn cluster(&self) -> &str {
+        self.knobs.group.as_deref().unwrap_or(self.set)
+    }
+
     fn at(&self, pointer: &str) -> String {
         format!("{}{pointer}", self.base)
     }
@@ -144,7 +149,7 @@ impl Injection<'_> {
     /// Ours alone: what a copy or an older version left there is overwritten.
     fn metadata(&mut self, server: &Server, shard: Option<u32>) {
         let status = json!({"version": VERSION, "container": server.name}).to_string();
-        let name = Some(self.set.to_owned()).filter(|name| name.len() <= LABEL);
+        let name = Some(self.cluster().to_owned()).filter(|name| name.len() <= LABEL);
         let entries = [
             ("labels", names::NAME, name),
             ("labels", names::SHARD, shard.map(|s| s.to_string())),
@@ -313,7 +318,7 @@ impl Injection<'_> {
         for (topology, weight) in
             [("kubernetes.io/hostname", 100), ("topology.kubernetes.io/zone", 50)]
         {
-            let labels = json!({names::NAME: self.set, names::SHARD: shard.to_string()});
+            let labels = json!({names::NAME: self.cluster(), names::SHARD: shard.to_string()});
             let term = json!({
                 "weight": weight,
                 "podAffinityTerm": {

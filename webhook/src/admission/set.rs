@@ -4,7 +4,7 @@
 //! brings it: an update that leaves the spec and our settings as they are always passes, and so
 //! does one of a set that is being deleted.
 
-use cluster::plan::{Plan, Shape};
+use cluster::plan::{Plan, Shape, ShapeError};
 use serde_json::Value;
 
 use crate::admission::edit::{Edit, token};
@@ -15,8 +15,13 @@ use crate::names;
 /// Checks a StatefulSet, and mirrors its settings to its pod template.
 ///
 /// `old` is the object before an update; `plan` the recorded one, which later changes of the
-/// number of replicas no longer touch.
-pub fn admit(set: &Value, old: Option<&Value>, plan: Option<&Plan>) -> Result<Answer, Denial> {
+/// number of replicas no longer touch; `others` the pods of the other StatefulSets of its group.
+pub fn admit(
+    set: &Value,
+    old: Option<&Value>,
+    plan: Option<&Plan>,
+    others: u32,
+) -> Result<Answer, Denial> {
     let metadata = &set["metadata"];
     if !metadata["deletionTimestamp"].is_null() {
         return Ok(Answer::skip(set, Skip::Deleting));
@@ -41,7 +46,7 @@ pub fn admit(set: &Value, old: Option<&Value>, plan: Option<&Plan>) -> Result<An
         return Ok(Answer::skip(set, Skip::Windows));
     }
     let mut warnings = Vec::new();
-    check_shape(set, &knobs, plan, &mut warnings)?;
+    check_shape(set, &knobs, plan, others, &mut warnings)?;
     check_server(set, &knobs, &mut warnings)?;
 
     let mut edit = Edit::new(set.clone());
@@ -87,22 +92,21 @@ fn check_shape(
     set: &Value,
     knobs: &Knobs,
     plan: Option<&Plan>,
+    others: u32,
     warnings: &mut Vec<String>,
 ) -> Result<(), Denial> {
     let pods = set["spec"]["replicas"].as_u64().unwrap_or(1);
     let pods = u32::try_from(pods).unwrap_or(u32::MAX);
+    if let Some(group) = &knobs.group {
+        return check_group(group, knobs, plan, others.saturating_add(pods), warnings);
+    }
     if let Some(plan) = plan {
         // Numbers that do not fit together are a mistake, whatever the cluster began with.
         if knobs.replicas_per_shard.is_some_and(|asked| asked != plan.replicas_per_shard) {
-            Shape::of(pods, knobs.replicas_per_shard)?;
+            Shape::of_one(pods, knobs.shards, knobs.replicas_per_shard)?;
         }
         if pods > 0 && pods < plan.pods() {
-            warnings.push(format!(
-                "spec.replicas is {pods}, and the cluster began with {}: the slots of masters \
-                 above {} have to be moved away before their pods go",
-                plan.pods(),
-                pods - 1
-            ));
+            warnings.push(fewer("spec.replicas is", pods, plan));
         }
         return Ok(());
     }
@@ -112,7 +116,7 @@ fn check_shape(
         );
         return Ok(());
     }
-    let shape = Shape::of(pods, knobs.replicas_per_shard)?;
+    let shape = Shape::of_one(pods, knobs.shards, knobs.replicas_per_shard)?;
     if shape.replicas_per_shard == 0 {
         warnings.push(format!(
             "{pods} masters without replicas: the data of a lost disk are lost; set \
@@ -121,6 +125,48 @@ fn check_shape(
         ));
     }
     Ok(())
+}
+
+/// One of several StatefulSets, which have `pods` pods together.
+fn check_group(
+    group: &str,
+    knobs: &Knobs,
+    plan: Option<&Plan>,
+    pods: u32,
+    warnings: &mut Vec<String>,
+) -> Result<(), Denial> {
+    let shape = Shape::of_group(knobs.shards, knobs.replicas_per_shard)?;
+    // Pods beyond a plan that is complete are growth.
+    let complete = plan.filter(|plan| plan.vacant() == 0);
+    if let Some(plan) = complete {
+        if pods < plan.pods() {
+            warnings.push(fewer(
+                &format!("the StatefulSets of the group {group} have"),
+                pods,
+                plan,
+            ));
+        }
+        return Ok(());
+    }
+    if pods > shape.pods() {
+        return Err(ShapeError::Overfull { pods, shape }.into());
+    }
+    if pods < shape.pods() {
+        warnings.push(format!(
+            "the group {group} has {pods} of the {} pods with which it is to begin: its new pods \
+             wait for its other StatefulSets",
+            shape.pods()
+        ));
+    }
+    Ok(())
+}
+
+fn fewer(what: &str, pods: u32, plan: &Plan) -> String {
+    format!(
+        "{what} {pods} pods, and the cluster began with {}: the slots of masters that go have to be \
+         moved away before their pods do",
+        plan.pods()
+    )
 }
 
 fn check_server(set: &Value, knobs: &Knobs, warnings: &mut Vec<String>) -> Result<(), Denial> {
@@ -230,14 +276,15 @@ mod tests {
 
     #[test]
     fn the_label_comes_and_goes_with_the_sets_own() {
-        let answer = admit(&set(Some("enabled"), None), Some(&set(None, None)), None).unwrap();
+        let answer = admit(&set(Some("enabled"), None), Some(&set(None, None)), None, 0).unwrap();
         assert_eq!(template(&answer), "enabled");
 
         let labelled = set(Some("enabled"), Some("enabled"));
-        let answer = admit(&set(None, Some("enabled")), Some(&labelled), None).unwrap();
+        let answer = admit(&set(None, Some("enabled")), Some(&labelled), None, 0).unwrap();
         assert_eq!(*template(&answer), Value::Null);
 
-        let answer = admit(&set(Some("disabled"), Some("enabled")), Some(&labelled), None).unwrap();
+        let answer =
+            admit(&set(Some("disabled"), Some("enabled")), Some(&labelled), None, 0).unwrap();
         assert_eq!(template(&answer), "disabled");
     }
 
@@ -247,14 +294,14 @@ mod tests {
             let before = set(Some("enabled"), Some("enabled"));
             let mut changed = before.clone();
             changed["metadata"]["annotations"] = json!({key: value});
-            let answer = admit(&changed, Some(&before), None).unwrap();
+            let answer = admit(&changed, Some(&before), None, 0).unwrap();
             assert_eq!(answer.object["spec"], before["spec"], "{key}");
         }
     }
 
     #[test]
     fn a_template_that_opted_in_by_itself_keeps_its_label() {
-        let answer = admit(&set(None, Some("enabled")), Some(&set(None, Some("enabled"))), None);
+        let answer = admit(&set(None, Some("enabled")), Some(&set(None, Some("enabled"))), None, 0);
         assert_eq!(template(&answer.unwrap()), "enabled");
     }
 }

@@ -95,7 +95,7 @@ fn facts(object: &Value) -> Vec<String> {
     }
     let known = if dir.said { "" } else { " (unless the configuration file says otherwise)" };
     lines.push(format!("directory: {}{known}", dir.path));
-    if is_set && let Some(Ok(shape)) = Wanted::of(object) {
+    if is_set && let Some(Ok(shape)) = Wanted::shape(object) {
         let Shape { shards, replicas_per_shard } = shape;
         lines.push(format!("shape: {shards} shards with {replicas_per_shard} replicas each"));
     }

@@ -70,7 +70,7 @@ pub(super) fn apply(policy: &Policy, template: bool, object: &Value) -> Result<A
             admission::pod(policy, None, object)
         }
         Some("StatefulSet") => {
-            let first = admission::set(object, None, None)?;
+            let first = admission::set(object, None, None, 0)?;
             if !template || first.skip.is_some() {
                 return Ok(first);
             }

@@ -17,7 +17,9 @@ mod person;
 mod propose;
 pub mod record;
 mod register;
+mod sets;
 mod store;
+mod wanted;
 
 use std::sync::Arc;
 
@@ -29,7 +31,8 @@ use self::ended::Ended;
 pub use self::isolate::run as isolate;
 pub use self::nudge::run as nudge;
 pub use self::person::{forget, promote};
-pub use self::store::{Store, Wanted};
+pub use self::store::Store;
+pub use self::wanted::Wanted;
 
 /// What all requests share.
 #[derive(Clone)]

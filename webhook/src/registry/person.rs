@@ -7,16 +7,15 @@
 
 use std::collections::BTreeMap;
 
-use cluster::id::NodeId;
+use cluster::id::{NodeId, Ordinal};
 use cluster::protocol::{Identity, Member, Pod, Proposal, Report, Role, Succession};
 use cluster::record::{self, Change, Standing};
-use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::Client;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::json;
 
-use super::look::{claimed_pods, replicas};
 use super::record::ClusterRecord;
+use super::sets::Sets;
 use super::store::{Store, is_conflict};
 use super::{Fault, events};
 
@@ -38,13 +37,14 @@ pub async fn promote(
 ) -> Result<String, Fault> {
     let store = Store::new(client.clone());
     for _ in 0..ATTEMPTS {
-        let (found, record, pods) = known(&store, namespace, set).await?;
-        let claims = claimed_pods(&found, set, &store.claims(namespace, true).await?);
+        let (sets, record, pods) = known(&store, namespace, set).await?;
+        let (cluster, claims) =
+            (&sets.cluster, sets.claimed(&store.claims(namespace, true).await?));
         let members = record.members();
         let successions = record.status.as_ref().map(|s| s.successions.clone()).unwrap_or_default();
         let standing = Standing {
-            set,
-            replicas: replicas(&found),
+            set: cluster,
+            wanted: sets.wanted(),
             // Nobody's word about itself: whoever runs is not to be replaced.
             pod: "",
             plan: &record.spec.plan,
@@ -66,17 +66,17 @@ pub async fn promote(
         if change == Change::Nothing {
             return Err(Fault::Refused(format!(
                 "the record names an heir of {from} already: kubectl get clusterrecord -n \
-                 {namespace} {set} -o yaml shows it"
+                 {namespace} {cluster} -o yaml shows it"
             )));
         }
         if dry {
             return Ok(format!("{what}: would be written, and the pod ended; nothing was done"));
         }
-        if store.change(namespace, set, &record, &change).await?.is_none() {
+        if store.change(namespace, &record, &change).await?.is_none() {
             continue;
         }
         let report = Report::warning("Promoted", &format!("by a person's decision {what}"));
-        events::publish(client.clone(), namespace, set, pod, report).await;
+        events::publish(client.clone(), namespace, Ordinal::set_of(pod), pod, report).await;
         let Some(there) = pods.get(pod) else {
             return Ok(format!("{what}; it is not there now, and starts as the master"));
         };
@@ -155,9 +155,10 @@ pub async fn forget(
 ) -> Result<String, Fault> {
     let store = Store::new(client.clone());
     for _ in 0..ATTEMPTS {
-        let (_, record, pods) = known(&store, namespace, set).await?;
+        let (sets, record, pods) = known(&store, namespace, set).await?;
+        let cluster = &sets.cluster;
         let holder = record.members().into_iter().find(|(name, member)| {
-            let known = record::known_identity(&record.spec.plan, set, name, member);
+            let known = record::known_identity(&record.spec.plan, cluster, name, member);
             pods.contains_key(name) && known.is_some_and(|identity| identity.node_id == id)
         });
         if let Some((name, _)) = holder {
@@ -172,7 +173,7 @@ pub async fn forget(
             "status": {"forgotten": forgotten},
         });
         let api = store.records(namespace);
-        match api.patch_status(set, &PatchParams::default(), &Patch::Merge(patch)).await {
+        match api.patch_status(cluster, &PatchParams::default(), &Patch::Merge(patch)).await {
             Ok(_) => {}
             Err(error) if is_conflict(&error) => continue,
             Err(error) => return Err(error.into()),
@@ -192,21 +193,19 @@ pub async fn forget(
     Err(Fault::Unavailable("the record keeps changing".to_owned()))
 }
 
-/// A set, its record and its pods as they are now.
+/// A set's cluster, its record and its pods as they are now.
 async fn known(
     store: &Store,
     namespace: &str,
     set: &str,
-) -> Result<(StatefulSet, ClusterRecord, BTreeMap<String, Pod>), Fault> {
-    let (sets, records) = (store.sets(namespace), store.records(namespace));
-    let (found, record) = tokio::try_join!(sets.get_opt(set), records.get_opt(set))?;
-    let found = found.ok_or_else(|| Fault::Refused(format!("there is no StatefulSet {set}")))?;
+) -> Result<(Sets, ClusterRecord, BTreeMap<String, Pod>), Fault> {
+    let (sets, record) = store.cluster_of(namespace, set).await?;
     let record = record.ok_or_else(|| {
         let why = "Mooring does not know this cluster";
-        Fault::Refused(format!("there is no ClusterRecord {set}: {why}"))
+        Fault::Refused(format!("there is no ClusterRecord {}: {why}", sets.cluster))
     })?;
-    let pods = store.pods_of(&found, Some(&record), namespace, set).await?;
-    Ok((found, record, pods))
+    let pods = store.pods_of(&sets, Some(&record), namespace).await?;
+    Ok((sets, record, pods))
 }
 
 #[cfg(test)]

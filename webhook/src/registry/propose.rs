@@ -9,7 +9,6 @@ use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use tracing::info;
 
-use super::look::replicas;
 use super::record::ClusterRecord;
 use super::register::Around;
 use super::store::{Store, is_conflict};
@@ -24,15 +23,15 @@ impl Registry {
     /// Judges a proposal, makes the change, and answers with what is known afterwards.
     pub(super) async fn propose(&self, token: &str, proposal: &Proposal) -> Result<View, Fault> {
         let who = self.bearer(token).await?;
-        let (namespace, set) = (who.namespace.as_str(), who.set()?);
+        let namespace = who.namespace.as_str();
         for _ in 0..ATTEMPTS {
             let around = self.around(&who).await?;
             let members = around.record.members();
             let successions =
                 around.record.status.as_ref().map(|s| s.successions.clone()).unwrap_or_default();
             let standing = Standing {
-                set,
-                replicas: replicas(&around.set),
+                set: &around.sets.cluster,
+                wanted: around.sets.wanted(),
                 pod: &who.pod,
                 plan: &around.record.spec.plan,
                 members: &members,
@@ -41,10 +40,14 @@ impl Registry {
                 successions: &successions,
             };
             let change = record::judge(proposal, &standing).map_err(Fault::Refused)?;
-            info!(namespace, set, pod = who.pod, ?change, "Judged a proposal");
-            if let Some(record) =
-                self.store().change(namespace, set, &around.record, &change).await?
-            {
+            info!(
+                namespace,
+                cluster = around.sets.cluster,
+                pod = who.pod,
+                ?change,
+                "Judged a proposal"
+            );
+            if let Some(record) = self.store().change(namespace, &around.record, &change).await? {
                 let before = members.get(&who.pod).cloned();
                 return Ok(self.view_around(&who, Around { record, ..around }, before));
             }
@@ -60,11 +63,11 @@ impl Store {
     pub(super) async fn change(
         &self,
         namespace: &str,
-        set: &str,
         judged: &ClusterRecord,
         change: &Change,
     ) -> Result<Option<ClusterRecord>, Fault> {
         let api = self.records(namespace);
+        let name = judged.metadata.name.as_deref().unwrap_or_default();
         let version = json!({"resourceVersion": judged.metadata.resource_version});
         let params = PatchParams::default();
         let written = match change {
@@ -72,14 +75,14 @@ impl Store {
             Change::Generation(generation) => {
                 let patch =
                     json!({"metadata": version, "spec": {"plan": {"generation": generation}}});
-                api.patch(set, &params, &Patch::Merge(patch)).await
+                api.patch(name, &params, &Patch::Merge(patch)).await
             }
             Change::Succession(from, succession) => {
                 let patch = json!({
                     "metadata": version,
                     "status": {"successions": {from.as_str(): succession}},
                 });
-                api.patch_status(set, &params, &Patch::Merge(patch)).await
+                api.patch_status(name, &params, &Patch::Merge(patch)).await
             }
         };
         match written {

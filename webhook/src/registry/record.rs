@@ -68,21 +68,22 @@ impl ClusterRecord {
     }
 
     /// What [`Status::registered`] and [`Status::formed`] have to be.
-    pub fn summary(&self, set: &str) -> (u32, bool) {
+    pub fn summary(&self) -> (u32, bool) {
+        let cluster = self.metadata.name.as_deref().unwrap_or_default();
         let members = self.members();
         let plan = &self.spec.plan;
         let mut masters = plan.ordinals().filter(|o| plan.seat(*o).is_some_and(|s| s.master));
         let formed = masters.all(|ordinal| {
-            let member = members.get(&format!("{set}-{ordinal}"));
+            let member = plan.pod(cluster, ordinal).and_then(|pod| members.get(&pod));
             member.is_some_and(|m| m.bootstrapped || m.disk.identity.is_some())
         });
         (u32::try_from(members.len()).unwrap_or(u32::MAX), formed)
     }
 
     /// Whether the status says what [`ClusterRecord::summary`] does.
-    pub fn is_tidy(&self, set: &str) -> bool {
+    pub fn is_tidy(&self) -> bool {
         let status = self.status.clone().unwrap_or_default();
-        (status.registered, status.formed) == self.summary(set)
+        (status.registered, status.formed) == self.summary()
     }
 }
 
@@ -231,7 +232,13 @@ mod tests {
 
     #[test]
     fn an_entry_that_cannot_be_read_hides_no_other() {
-        let plan = Plan { salt: "s".into(), shards: 3, replicas_per_shard: 0, generation: 1 };
+        let plan = Plan {
+            salt: "s".into(),
+            shards: 3,
+            replicas_per_shard: 0,
+            generation: 1,
+            sets: Vec::new(),
+        };
         let mut record = ClusterRecord::new("c", Spec { plan });
         let good = json!({"ips": [], "ports": {"bus": 1}, "podUid": "u", "registeredAt": "t",
             "bootstrapped": true, "later": 1});
@@ -242,7 +249,7 @@ mod tests {
         status.members.insert("c-3".to_owned(), json!({"ips": "?"}));
         record.status = Some(status);
         assert_eq!(record.members().len(), 3);
-        assert_eq!(record.summary("c"), (3, true));
-        assert!(!record.is_tidy("c"));
+        assert_eq!(record.summary(), (3, true));
+        assert!(!record.is_tidy());
     }
 }

@@ -6,11 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cluster::id::Ordinal;
-use cluster::past::{Claim, Facts, Made, is_unrecorded, past};
-use cluster::protocol::{HeirPolicy, Member, Pod as PodSeen, Register, Report, View};
+use cluster::past::{Claim, Facts, is_unrecorded, past};
+use cluster::plan::Plan;
+use cluster::protocol::{Member, Pod as PodSeen, Register, Report, View};
 use cluster::record::{self, Place};
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
@@ -18,19 +18,18 @@ use tracing::info;
 
 use super::credential::Who;
 use super::ended::Ended;
-use super::look::{claimed_pods, replicas};
 use super::record::{ClusterRecord, Entry};
-use super::store::{Wanted, is_not_found};
+use super::sets::{Sets, made};
+use super::store::is_not_found;
+use super::wanted::Wanted;
 use super::{Fault, Registry, events};
 use crate::admission;
-use crate::knobs::Knobs;
 use crate::names;
 
 /// What is known of a set when one of its pods asks.
 #[derive(Debug)]
 pub(super) struct Around {
-    pub(super) ordinal: Ordinal,
-    pub(super) set: StatefulSet,
+    pub(super) sets: Sets,
     pub(super) record: ClusterRecord,
     pub(super) pods: BTreeMap<String, PodSeen>,
     pub(super) claims: Vec<Claim>,
@@ -46,23 +45,19 @@ impl Registry {
         let claimed = Who::claimed(token)
             .ok_or_else(|| Fault::Credential("the token is not a pod's".to_owned()))?;
         let (namespace, set_name) = (claimed.namespace.as_str(), claimed.set()?);
-        let (records, sets, pods) = (
-            self.store().records(namespace),
-            self.store().sets(namespace),
-            self.store().pods(namespace),
-        );
+        let (records, pods) = (self.store().records(namespace), self.store().pods(namespace));
         let blank = body.disk.identity.is_none() && !body.disk.data;
         // Whoever has no data has to know who else may have some.
         let empty = !body.disk.data;
 
         // All at once; what is read for a lie is thrown away with the answer of the review.
         let living = async {
-            let set = sets.get_opt(set_name).await?;
-            let pods = match &set {
-                Some(set) if blank => self.store().pods_of(set, None, namespace, set_name).await?,
+            let sets = self.store().sets_of(namespace, set_name).await?;
+            let pods = match &sets {
+                Some(sets) if blank => self.store().pods_of(sets, None, namespace).await?,
                 _ => BTreeMap::new(),
             };
-            Ok::<_, Fault>((set, pods))
+            Ok::<_, Fault>((sets, pods))
         };
         let (who, pod, living, record, claims) = tokio::join!(
             self.reviewer.review(token),
@@ -75,31 +70,35 @@ impl Registry {
         if who != claimed {
             return Err(Fault::Credential("the token's claims are not the API server's".into()));
         }
-        let (set, living) = living?;
-        let set = set.ok_or_else(|| no_set(set_name))?;
+        let (sets, living) = living?;
+        let sets =
+            sets.ok_or_else(|| Fault::Refused(format!("there is no StatefulSet {set_name}")))?;
         let pod = pod?.filter(|p| p.metadata.uid.as_deref() == Some(&who.uid));
         let pod = pod.ok_or_else(|| Fault::Credential(format!("pod {} is gone", who.pod)))?;
-        let ordinal = check_member(&pod, set_name)?;
+        check_member(&pod, set_name)?;
+        let cluster = sets.cluster.as_str();
         let record = match record? {
-            Some(record) => record,
-            None => self.store().ensure(namespace, set_name, wanted(&set)?).await?,
+            // That of a cluster of one StatefulSet does not change any more.
+            Some(record) if cluster == set_name && record.spec.plan.sets.is_empty() => record,
+            _ => self.store().ensure(namespace, &wanted(&sets)?).await?,
         };
 
         let mut known = record.members();
         if living.iter().any(|(name, pod)| is_unrecorded(name, pod, &known)) {
             // It may have registered and started between the two readings.
-            known = records.get(set_name).await?.members();
+            known = records.get(cluster).await?.members();
         }
         let before = known.get(&who.pod).cloned();
         let claims = claims?;
-        let reasons = if blank {
-            reasons(&set, set_name, &record, &living, &claims, &known)
-        } else {
-            Vec::new()
-        };
-        let place = Place { namespace, name: set_name };
+        let reasons =
+            if blank { reasons(&sets, &record, &living, &claims, &known) } else { Vec::new() };
+        let place = Place { namespace, set: set_name };
         let plan = &record.spec.plan;
-        let who_it_is = record::entry(place, plan, &who.pod, body, before.as_ref(), &reasons);
+        if blank && reasons.is_empty() && plan.vacant() > 0 {
+            return Err(incomplete(cluster, plan));
+        }
+        let who_it_is =
+            record::entry(place, cluster, plan, &who.pod, body, before.as_ref(), &reasons);
         let node_id = who_it_is.node_id;
 
         let registered_at = format!("{:.6}", Timestamp::now());
@@ -112,24 +111,24 @@ impl Registry {
             disk: &who_it_is.disk,
             was: who_it_is.was.as_ref(),
         };
-        let written = match self.write(namespace, set_name, &who.pod, entry.merge()).await {
+        let written = match self.write(namespace, cluster, &who.pod, entry.merge()).await {
             // Somebody has deleted the record since: it is rebuilt from registrations.
             Err(Fault::Unavailable(why)) if why == GONE => {
-                self.store().ensure(namespace, set_name, wanted(&set)?).await?;
-                self.write(namespace, set_name, &who.pod, entry.merge()).await?
+                self.store().ensure(namespace, &wanted(&sets)?).await?;
+                self.write(namespace, cluster, &who.pod, entry.merge()).await?
             }
             other => other?,
         };
         // Only what is read after the write may hide an entry.
-        let pods = self.store().pods_of(&set, Some(&written), namespace, set_name).await?;
-        let claims = if empty { claimed_pods(&set, set_name, &claims) } else { None };
-        let view = self.view_of(&who, ordinal, &set, &written, pods, reasons, before, claims);
+        let pods = self.store().pods_of(&sets, Some(&written), namespace).await?;
+        let claims = if empty { sets.claimed(&claims) } else { None };
+        let view = self.view_of(&who, &sets, &written, pods, reasons, before, claims);
         info!(
-            namespace, set = set_name, pod = who.pod, node_id = node_id.map(|id| id.to_string()), ips = ?body.ips,
+            namespace, cluster, pod = who.pod, node_id = node_id.map(|id| id.to_string()), ips = ?body.ips,
             blank, past = view.past.len(),
             predecessor_ended = view.predecessor_ended, step = body.step, "Registered"
         );
-        self.tidy_later(namespace, set_name, written);
+        self.tidy_later(namespace, written);
         Ok(view)
     }
 
@@ -143,39 +142,34 @@ impl Registry {
     /// What is there now, for the bearer of a token who has registered.
     pub(super) async fn around(&self, who: &Who) -> Result<Around, Fault> {
         let (namespace, set_name) = (who.namespace.as_str(), who.set()?);
-        let (records, sets) = (self.store().records(namespace), self.store().sets(namespace));
-        let (set, record, claims) = tokio::join!(
-            sets.get_opt(set_name),
-            records.get_opt(set_name),
+        let (found, claims) = tokio::join!(
+            self.store().cluster_of(namespace, set_name),
             self.store().claims(namespace, true)
         );
-        let set = set?.ok_or_else(|| no_set(set_name))?;
-        let record = record?.ok_or_else(|| no_record(set_name))?;
-        let pods = self.store().pods_of(&set, Some(&record), namespace, set_name).await?;
+        let (sets, record) = found?;
+        let record = record.ok_or_else(|| no_record(&sets.cluster))?;
+        let pods = self.store().pods_of(&sets, Some(&record), namespace).await?;
         if pods.get(&who.pod).is_none_or(|p| p.uid != who.uid) {
             return Err(Fault::Credential(format!("pod {} is gone", who.pod)));
         }
-        let ordinal = Ordinal::of_pod(&who.pod, set_name)
-            .ok_or_else(|| Fault::Refused(format!("pod {} has no ordinal", who.pod)))?;
         let claims = claims?;
-        let claimed = claimed_pods(&set, set_name, &claims);
-        Ok(Around { ordinal, set, record, pods, claims, claimed })
+        let claimed = sets.claimed(&claims);
+        Ok(Around { sets, record, pods, claims, claimed })
     }
 
     /// That, as the bearer sees it.
     pub(super) fn view_around(&self, who: &Who, around: Around, before: Option<Member>) -> View {
-        let Around { ordinal, set, record, pods, claims, claimed } = around;
-        let name = record.metadata.name.as_deref().unwrap_or_default();
-        let reasons = reasons(&set, name, &record, &pods, &claims, &record.members());
-        self.view_of(who, ordinal, &set, &record, pods, reasons, before, claimed)
+        let Around { sets, record, pods, claims, claimed } = around;
+        let reasons = reasons(&sets, &record, &pods, &claims, &record.members());
+        self.view_of(who, &sets, &record, pods, reasons, before, claimed)
     }
 
     /// A step or hook says what it did.
     pub(super) async fn report(&self, token: &str, report: Report) -> Result<(), Fault> {
         let who = self.bearer(token).await?;
         let (namespace, set) = (who.namespace.as_str(), who.set()?);
-        let record = self.store().records(namespace).get_opt(set).await?;
-        let record = record.ok_or_else(|| no_record(set))?;
+        let (Sets { cluster, .. }, record) = self.store().cluster_of(namespace, set).await?;
+        let record = record.ok_or_else(|| no_record(&cluster))?;
         let members = record.members();
         if members.get(&who.pod).is_some_and(|m| m.pod_uid != who.uid) {
             return Err(Fault::Credential(format!("pod {} has been replaced", who.pod)));
@@ -194,8 +188,8 @@ impl Registry {
             if let Some(server) = &report.server {
                 patch["server"] = json!(server);
             }
-            let written = self.write(namespace, set, &who.pod, patch).await?;
-            self.tidy_later(namespace, set, written);
+            let written = self.write(namespace, &cluster, &who.pod, patch).await?;
+            self.tidy_later(namespace, written);
         }
         info!(
             namespace, set, pod = who.pod, reason = report.reason, severity = ?report.severity,
@@ -225,24 +219,23 @@ impl Registry {
     async fn write(
         &self,
         namespace: &str,
-        set: &str,
+        cluster: &str,
         pod: &str,
         entry: Value,
     ) -> Result<ClusterRecord, Fault> {
         let patch = Patch::Merge(json!({"status": {"members": {pod: entry}}}));
         let api = self.store().records(namespace);
-        match api.patch_status(set, &PatchParams::default(), &patch).await {
+        match api.patch_status(cluster, &PatchParams::default(), &patch).await {
             Ok(record) => Ok(record),
             Err(error) if is_not_found(&error) => Err(Fault::Unavailable(GONE.to_owned())),
             Err(error) => Err(error.into()),
         }
     }
 
-    fn tidy_later(&self, namespace: &str, set: &str, record: ClusterRecord) {
-        if !record.is_tidy(set) {
-            let (store, namespace, set) =
-                (self.store().clone(), namespace.to_owned(), set.to_owned());
-            tokio::spawn(async move { store.tidy(&namespace, &set, record).await });
+    fn tidy_later(&self, namespace: &str, record: ClusterRecord) {
+        if !record.is_tidy() {
+            let (store, namespace) = (self.store().clone(), namespace.to_owned());
+            tokio::spawn(async move { store.tidy(&namespace, record).await });
         }
     }
 
@@ -250,8 +243,7 @@ impl Registry {
     fn view_of(
         &self,
         who: &Who,
-        ordinal: Ordinal,
-        set: &StatefulSet,
+        sets: &Sets,
         record: &ClusterRecord,
         pods: BTreeMap<String, PodSeen>,
         past: Vec<String>,
@@ -263,60 +255,50 @@ impl Registry {
             .into_iter()
             .partition(|(name, m)| pods.get(name).is_some_and(|p| p.uid == m.pod_uid));
         let status = record.status.as_ref();
+        let plan = &record.spec.plan;
+        let listed = sets.seen();
         let predecessor_ended = has_ended(before.as_ref(), &who.uid, &self.ended);
         View {
             predecessor_ended,
             namespace: who.namespace.clone(),
-            name: record.metadata.name.clone().unwrap_or_default(),
+            name: sets.cluster.clone(),
             pod: who.pod.clone(),
-            ordinal,
-            replicas: replicas(set),
-            parallel: set
-                .spec
-                .as_ref()
-                .is_some_and(|s| s.pod_management_policy.as_deref() == Some("Parallel")),
+            ordinal: plan.number(&sets.cluster, &who.pod).unwrap_or(Ordinal::BEYOND),
+            replicas: listed.iter().fold(0, |sum, set| set.replicas.saturating_add(sum)),
+            parallel: listed.iter().all(|set| set.parallel),
+            listed,
             past,
-            plan: record.spec.plan.clone(),
+            plan: plan.clone(),
             before,
             members,
             pods,
             earlier,
             claims,
             successions: status.map(|s| s.successions.clone()).unwrap_or_default(),
-            heirs: heirs(set),
+            heirs: sets.heirs(),
             forgotten: status.map(|s| s.forgotten.clone()).unwrap_or_default(),
             hook_token: self.hooks.borrow().token(who),
             secret: self.hooks.borrow().replication_secret(
                 &who.namespace,
-                record.metadata.name.as_deref().unwrap_or_default(),
-                &record.spec.plan.salt,
+                &sets.cluster,
+                &plan.salt,
             ),
         }
     }
 }
 
 fn reasons(
-    set: &StatefulSet,
-    name: &str,
+    sets: &Sets,
     record: &ClusterRecord,
     pods: &BTreeMap<String, PodSeen>,
     claims: &[Claim],
     members: &BTreeMap<String, Member>,
 ) -> Vec<String> {
-    let spec = set.spec.as_ref();
-    let start = spec.and_then(|s| s.ordinals.as_ref()?.start).unwrap_or(0);
-    let templates = spec.and_then(|s| s.volume_claim_templates.clone()).unwrap_or_default();
-    let templates: Vec<_> = templates.into_iter().filter_map(|t| t.metadata.name).collect();
-    let time = |t: &Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>| {
-        Made(t.as_ref().map_or(0, |t| t.0.as_millisecond()))
-    };
     past(&Facts {
-        set: name,
+        cluster: &sets.cluster,
         plan: &record.spec.plan,
-        recorded: time(&record.metadata.creation_timestamp),
-        created: time(&set.metadata.creation_timestamp),
-        start: u32::try_from(start).unwrap_or(0),
-        templates: &templates,
+        recorded: made(record.metadata.creation_timestamp.as_ref()),
+        sets: &sets.facts(),
         claims,
         pods,
         members,
@@ -324,10 +306,10 @@ fn reasons(
 }
 
 /// The asking pod has to be a member that opted in.
-fn check_member(pod: &Pod, set: &str) -> Result<Ordinal, Fault> {
+fn check_member(pod: &Pod, set: &str) -> Result<(), Fault> {
     let metadata = serde_json::to_value(&pod.metadata).unwrap_or_default();
     let name = pod.metadata.name.as_deref().unwrap_or_default();
-    let (owner, ordinal) = admission::member(&metadata)
+    let (owner, _) = admission::member(&metadata)
         .map_err(|skip| Fault::Refused(format!("pod {name} is no member: {}", skip.sentence())))?;
     if owner != set || metadata["labels"][names::CLUSTER] != "enabled" {
         return Err(Fault::Refused(format!(
@@ -335,26 +317,26 @@ fn check_member(pod: &Pod, set: &str) -> Result<Ordinal, Fault> {
             names::CLUSTER
         )));
     }
-    Ok(ordinal)
+    Ok(())
 }
 
-fn wanted(set: &StatefulSet) -> Result<Wanted, Fault> {
-    let value = serde_json::to_value(set).unwrap_or_default();
-    let shape = Wanted::of(&value).ok_or_else(|| {
+fn wanted(sets: &Sets) -> Result<Wanted, Fault> {
+    let wanted = Wanted::of(sets).ok_or_else(|| {
         Fault::Refused("the StatefulSet has no replicas: its shape is not known".to_owned())
     })?;
-    let shape = shape.map_err(|error| Fault::Refused(error.to_string()))?;
-    Ok(Wanted { shape, created: false })
+    wanted.map_err(|error| Fault::Refused(error.to_string()))
 }
 
-/// What the set says of successions. Settings that can not be read promote nobody.
-fn heirs(set: &StatefulSet) -> HeirPolicy {
-    let metadata = serde_json::to_value(&set.metadata).unwrap_or_default();
-    Knobs::read(&metadata).map_or(HeirPolicy::Never, |knobs| knobs.succession.unwrap_or_default())
-}
-
-fn no_set(set: &str) -> Fault {
-    Fault::Refused(format!("there is no StatefulSet {set}"))
+fn incomplete(cluster: &str, plan: &Plan) -> Fault {
+    let there: Vec<_> = plan.sets.iter().map(|part| part.name.as_str()).collect();
+    Fault::Unavailable(format!(
+        "the group {cluster} is to begin with {} pods, and {} of them belong to StatefulSets that are \
+         not there yet (there: {}): apply these, or change mooring.dev/shards or \
+         mooring.dev/replicas-per-shard of all",
+        plan.pods(),
+        plan.vacant(),
+        there.join(", "),
+    ))
 }
 
 fn no_record(set: &str) -> Fault {

@@ -3,8 +3,10 @@
 //! Guarantees: reads are quorum reads (no resourceVersion), so that they are newer than any write
 //! that was answered before; a plan is made once and changes only while nobody has registered.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use cluster::id::Ordinal;
-use cluster::plan::{Plan, Shape, ShapeError};
+use cluster::plan::{Part, Plan, Shape};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
@@ -16,35 +18,14 @@ use tracing::{info, warn};
 
 use super::Fault;
 use super::record::{ClusterRecord, Spec};
-use crate::knobs::Knobs;
+use super::sets::{Sets, group_of};
+use super::wanted::Wanted;
 use crate::names;
 
 /// Reads and writes records.
 #[derive(Clone)]
 pub struct Store {
     client: Client,
-}
-
-/// The record that a StatefulSet is to have.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Wanted {
-    /// The shape of a new plan.
-    pub shape: Shape,
-    /// Whether the StatefulSet is being created: a record without pods and claims is then one of
-    /// an earlier life that is over.
-    pub created: bool,
-}
-
-// === impl Wanted ===
-
-impl Wanted {
-    /// The shape by a StatefulSet's numbers; `None` if it has no pods yet, or no valid settings
-    /// (which admission says to its owner).
-    pub fn of(set: &Value) -> Option<Result<Shape, ShapeError>> {
-        let pods = set["spec"]["replicas"].as_u64().unwrap_or(1);
-        let asked = Knobs::read(&set["metadata"]).ok()?.replicas_per_shard;
-        (pods > 0).then(|| Shape::of(u32::try_from(pods).unwrap_or(u32::MAX), asked))
-    }
 }
 
 // === impl Store ===
@@ -71,55 +52,66 @@ impl Store {
         Api::namespaced(self.client.clone(), namespace)
     }
 
-    /// The plan of a set, if it has a record.
-    pub async fn plan(&self, namespace: &str, set: &str) -> Result<Option<Plan>, Fault> {
-        Ok(self.records(namespace).get_opt(set).await?.map(|record| record.spec.plan))
+    /// The plan of this name, if there is a record.
+    pub async fn plan(&self, namespace: &str, cluster: &str) -> Result<Option<Plan>, Fault> {
+        Ok(self.records(namespace).get_opt(cluster).await?.map(|record| record.spec.plan))
     }
 
-    /// The plan of a set that may have no record yet: of one whose template alone opts in.
-    pub async fn plan_for_pod(&self, namespace: &str, set: &str) -> Result<Option<Plan>, Fault> {
-        if let Some(plan) = self.plan(namespace, set).await? {
-            return Ok(Some(plan));
+    /// The plan of a set's cluster, which may have no record yet: that of a set whose template
+    /// alone opts in.
+    pub async fn plan_for_pod(
+        &self,
+        namespace: &str,
+        cluster: &str,
+        set: &str,
+    ) -> Result<Option<Plan>, Fault> {
+        let plan = self.plan(namespace, cluster).await?;
+        if plan.as_ref().is_some_and(|plan| plan.sets.iter().any(|part| part.name == set))
+            || (cluster == set && plan.is_some())
+        {
+            return Ok(plan);
         }
-        let Some(object) = self.sets(namespace).get_opt(set).await? else { return Ok(None) };
-        let object = serde_json::to_value(object).unwrap_or_default();
-        match Wanted::of(&object) {
-            Some(Ok(shape)) => {
-                let wanted = Wanted { shape, created: false };
-                Ok(Some(self.ensure(namespace, set, wanted).await?.spec.plan))
-            }
+        let Some(sets) = self.sets_of(namespace, set).await? else { return Ok(None) };
+        match Wanted::of(&sets) {
+            Some(Ok(wanted)) => Ok(Some(self.ensure(namespace, &wanted).await?.spec.plan)),
             Some(Err(_)) | None => Ok(None),
         }
     }
 
-    /// The record of a set: the one that is there, or a new one.
-    pub async fn ensure(
+    /// What a StatefulSet in a review wants: `object` as it is to become, `name` its name.
+    pub async fn wanted(
         &self,
         namespace: &str,
-        set: &str,
-        wanted: Wanted,
-    ) -> Result<ClusterRecord, Fault> {
+        name: &str,
+        object: &Value,
+        created: bool,
+    ) -> Result<Option<Wanted>, Fault> {
+        let Ok(set) = serde_json::from_value::<StatefulSet>(object.clone()) else {
+            return Ok(None);
+        };
+        let all = match group_of(&set) {
+            Some(group) => self.group(namespace, &group).await?,
+            None => BTreeMap::new(),
+        };
+        let wanted = Wanted::of(&Sets::with(set, name, all)).and_then(Result::ok);
+        Ok(wanted.map(|wanted| Wanted { created, ..wanted }))
+    }
+
+    /// The record of a set: the one that is there, or a new one.
+    pub async fn ensure(&self, namespace: &str, wanted: &Wanted) -> Result<ClusterRecord, Fault> {
         let api = self.records(namespace);
+        let name = wanted.cluster.as_str();
         for _ in 0..4 {
-            let Some(record) = api.get_opt(set).await? else {
-                match self.create(&api, namespace, set, wanted.shape).await {
+            let Some(record) = api.get_opt(name).await? else {
+                match self.create(&api, namespace, wanted).await {
                     Ok(record) => return Ok(record),
                     Err(error) if is_conflict(&error) => continue,
                     Err(error) => return Err(error.into()),
                 }
             };
             let empty = record.status.as_ref().is_none_or(|s| s.members.is_empty());
-            let plan = &record.spec.plan;
-            let shape = Shape { shards: plan.shards, replicas_per_shard: plan.replicas_per_shard };
-            if empty && shape != wanted.shape {
-                match self.reshape(&api, &record, wanted.shape).await {
-                    Ok(record) => return Ok(record),
-                    Err(error) if is_conflict(&error) => continue,
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            if !empty && wanted.created && self.is_over(namespace, set).await? {
-                warn!(namespace, set, "The record is of an earlier life: no pods, no claims");
+            if !empty && wanted.created && self.is_over(namespace, wanted, &record).await? {
+                warn!(namespace, name, "The record is of an earlier life: no pods, no claims");
                 let params = DeleteParams {
                     preconditions: Some(Preconditions {
                         uid: record.metadata.uid,
@@ -127,13 +119,26 @@ impl Store {
                     }),
                     ..DeleteParams::default()
                 };
-                match api.delete(set, &params).await {
+                match api.delete(name, &params).await {
                     Ok(_) => continue,
                     Err(error) if is_conflict(&error) => continue,
                     Err(error) => return Err(error.into()),
                 }
             }
-            return Ok(record);
+            let plan = &record.spec.plan;
+            if !empty && !wanted.is_of(plan) {
+                return Err(Fault::Refused(not_its_record(wanted, plan)));
+            }
+            let shape = if empty { wanted.shape } else { plan.shape() };
+            let sets = wanted.arranged(plan, empty);
+            if (shape, &sets) == (plan.shape(), &plan.sets) {
+                return Ok(record);
+            }
+            match self.rearrange(&api, &record, shape, &sets).await {
+                Ok(record) => return Ok(record),
+                Err(error) if is_conflict(&error) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         Err(Fault::Unavailable("the record keeps changing".to_owned()))
     }
@@ -142,36 +147,41 @@ impl Store {
         &self,
         api: &Api<ClusterRecord>,
         namespace: &str,
-        set: &str,
-        shape: Shape,
+        wanted: &Wanted,
     ) -> Result<ClusterRecord, kube::Error> {
         let mut salt = [0; 20];
         ring::rand::SystemRandom::new()
             .fill(&mut salt)
             .map_err(|_| kube::Error::Service("no random numbers".into()))?;
-        let plan = Plan {
+        let mut plan = Plan {
             salt: salt.iter().map(|b| format!("{b:02x}")).collect(),
-            shards: shape.shards,
-            replicas_per_shard: shape.replicas_per_shard,
+            shards: wanted.shape.shards,
+            replicas_per_shard: wanted.shape.replicas_per_shard,
             generation: 1,
+            sets: Vec::new(),
         };
-        let record = api.create(&params(), &ClusterRecord::new(set, Spec { plan })).await?;
-        info!(namespace, set, ?shape, "Made a record");
+        plan.sets = wanted.arranged(&plan, true);
+        let name = wanted.cluster.as_str();
+        let record = api.create(&params(), &ClusterRecord::new(name, Spec { plan })).await?;
+        info!(namespace, name, shape = ?wanted.shape, parts = ?wanted.parts, "Made a record");
         Ok(record)
     }
 
-    /// Nobody has registered: the plan follows its set.
-    async fn reshape(
+    /// The plan follows its sets where nobody has registered, and a set of a group gets its seats.
+    async fn rearrange(
         &self,
         api: &Api<ClusterRecord>,
         record: &ClusterRecord,
         shape: Shape,
+        sets: &[Part],
     ) -> Result<ClusterRecord, kube::Error> {
         let patch = json!({
             "metadata": {"resourceVersion": record.metadata.resource_version},
             "spec": {"plan": {
                 "shards": shape.shards,
                 "replicasPerShard": shape.replicas_per_shard,
+                // `null` where there are none: a merge patch takes the field away.
+                "sets": Some(sets).filter(|sets| !sets.is_empty()),
             }},
         });
         let name = record.metadata.name.as_deref().unwrap_or_default();
@@ -181,12 +191,20 @@ impl Store {
     /// Whether nothing of a set is left that could hold data: it does not exist (it is asked for,
     /// because admission sees a creation that will fail for that very reason, too), it has no
     /// claims, and its pods, if any, are on their way out with the set that owned them.
-    async fn is_over(&self, namespace: &str, set: &str) -> Result<bool, Fault> {
+    async fn is_over(
+        &self,
+        namespace: &str,
+        wanted: &Wanted,
+        record: &ClusterRecord,
+    ) -> Result<bool, Fault> {
+        let planned = record.spec.plan.sets.iter().chain(&wanted.parts).map(|part| &part.name);
+        let names: BTreeSet<&str> =
+            planned.chain([&wanted.set, &wanted.cluster]).map(String::as_str).collect();
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace);
         let (sets, pods) = (self.sets(namespace), self.pods(namespace));
         let everything = ListParams::default();
         let (there, claims, pods) = tokio::try_join!(
-            sets.get_metadata_opt(set),
+            sets.list_metadata(&everything),
             claims.list_metadata(&everything),
             pods.list_metadata(&everything)
         )?;
@@ -196,40 +214,51 @@ impl Store {
             meta.deletion_timestamp.is_none() && !doomed
         };
         let named = |meta: &ObjectMeta, test: fn(&str, &str) -> bool| {
-            meta.name.as_deref().is_some_and(|name| test(name, set))
+            meta.name.as_deref().is_some_and(|name| names.iter().any(|set| test(name, set)))
         };
+        let there = there.items.iter().any(|s| named(&s.metadata, |name, set| name == set));
         let claimed = claims.items.iter().any(|c| named(&c.metadata, is_claim_of));
         let alive = pods.items.iter().any(|p| named(&p.metadata, is_pod_of) && lives(&p.metadata));
-        Ok(there.is_none() && !claimed && !alive)
+        Ok(!there && !claimed && !alive)
     }
 
     /// Brings the record's summary up to date; a later writer's is never overwritten.
-    pub(super) async fn tidy(&self, namespace: &str, set: &str, mut record: ClusterRecord) {
+    pub(super) async fn tidy(&self, namespace: &str, mut record: ClusterRecord) {
         let api = self.records(namespace);
+        let name = record.metadata.name.clone().unwrap_or_default();
         for _ in 0..6 {
-            if record.is_tidy(set) {
+            if record.is_tidy() {
                 return;
             }
-            let (registered, formed) = record.summary(set);
+            let (registered, formed) = record.summary();
             let formed = formed || record.status.as_ref().is_some_and(|s| s.formed);
             let patch = json!({
                 "metadata": {"resourceVersion": record.metadata.resource_version},
                 "status": {"registered": registered, "formed": formed},
             });
-            match api.patch_status(set, &PatchParams::default(), &Patch::Merge(patch)).await {
+            match api.patch_status(&name, &PatchParams::default(), &Patch::Merge(patch)).await {
                 Ok(_) => return,
                 Err(error) if is_conflict(&error) => {}
                 Err(error) => {
-                    warn!(namespace, set, %error, "The record's summary was not written");
+                    warn!(namespace, name, %error, "The record's summary was not written");
                     return;
                 }
             }
-            match api.get(set).await {
+            match api.get(&name).await {
                 Ok(now) => record = now,
                 Err(_) => return,
             }
         }
     }
+}
+
+fn not_its_record(wanted: &Wanted, plan: &Plan) -> String {
+    let Wanted { cluster, set, .. } = wanted;
+    let whose = match plan.sets.is_empty() {
+        true => format!("of the StatefulSet {cluster}, which is not of the group {cluster}"),
+        false => format!("of the group {cluster}, of which {set} is none"),
+    };
+    format!("the ClusterRecord {cluster} is {whose}: give the group another name")
 }
 
 fn is_pod_of(name: &str, set: &str) -> bool {
@@ -292,16 +321,5 @@ mod tests {
         assert!(is_claim_of("data-c-0", "c") && is_claim_of("my-data-c-d-12", "c-d"));
         assert!(!is_claim_of("data-c", "c") && !is_claim_of("data-other-0", "c"));
         assert!(!is_claim_of("c-0", "c"), "a pod's name alone");
-    }
-
-    #[test]
-    fn the_shape_is_the_sets() {
-        let set = |replicas: u32, labels: Value| json!({"metadata": {"labels": labels}, "spec": {"replicas": replicas}});
-        let shape = |shards, replicas_per_shard| Some(Ok(Shape { shards, replicas_per_shard }));
-        assert_eq!(Wanted::of(&set(6, json!({}))), shape(3, 1));
-        let two = json!({"mooring.dev/replicas-per-shard": "2"});
-        assert_eq!(Wanted::of(&set(9, two)), shape(3, 2));
-        assert_eq!(Wanted::of(&set(0, json!({}))), None);
-        assert!(matches!(Wanted::of(&set(7, json!({}))), Some(Err(_))));
     }
 }

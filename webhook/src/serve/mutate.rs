@@ -20,6 +20,7 @@ use tracing::{info, warn};
 
 use super::metrics::Metrics;
 use crate::admission::{self, Answer, Denial, Policy, Skip};
+use crate::knobs::Knobs;
 use crate::registry::{Store, Wanted};
 
 /// What admission needs.
@@ -145,11 +146,13 @@ impl Mutator {
         let plan = match (member, &self.store) {
             (Some((set, _)), Some(store)) => {
                 let dry_run = request.dry_run == Some(true);
+                let knobs = Knobs::read(metadata).unwrap_or_default();
+                let cluster = knobs.group.unwrap_or_else(|| set.clone());
                 bounded(&request.namespace, &set, async {
                     if dry_run {
-                        store.plan(&request.namespace, &set).await
+                        store.plan(&request.namespace, &cluster).await
                     } else {
-                        store.plan_for_pod(&request.namespace, &set).await
+                        store.plan_for_pod(&request.namespace, &cluster, &set).await
                     }
                 })
                 .await
@@ -168,23 +171,27 @@ impl Mutator {
             name
         };
         let created = request.operation == "CREATE";
-        let plan = match &self.store {
+        let object = &request.object;
+        let group = Knobs::of_set(object).unwrap_or_default().group;
+        let cluster = group.as_deref().unwrap_or(name);
+        let mut wanted = None;
+        let mut plan = None;
+        if let Some(store) = &self.store {
+            wanted = bounded(namespace, name, store.wanted(namespace, name, object, created)).await;
             // A new set's record, if there is one, may be of a life that is over.
-            Some(store) if !created => bounded(namespace, name, store.plan(namespace, name)).await,
-            _ => None,
-        };
+            if group.is_some() || !created {
+                plan = bounded(namespace, name, store.plan(namespace, cluster)).await;
+            }
+        }
+        let others = wanted.as_ref().map_or(0, Wanted::others);
         let old = Some(&request.old_object).filter(|old| old.is_object());
-        let answer = admission::set(&request.object, old, plan.as_ref())?;
+        let answer = admission::set(object, old, plan.as_ref(), others)?;
         if answer.skip.is_none()
             && request.dry_run != Some(true)
-            && let Some(store) = &self.store
-            && let Some(Ok(shape)) = Wanted::of(&request.object)
+            && let (Some(store), Some(wanted)) = (&self.store, &wanted)
         {
-            let wanted = Wanted { shape, created };
-            bounded(namespace, name, async {
-                store.ensure(namespace, name, wanted).await.map(Some)
-            })
-            .await;
+            bounded(namespace, name, async { store.ensure(namespace, wanted).await.map(Some) })
+                .await;
         }
         Ok(answer)
     }

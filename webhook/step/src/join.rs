@@ -33,7 +33,7 @@ pub(crate) fn leave_mark(
     let named = server.text(&["CLUSTER", "MYID"])?;
     let node_id = named.parse().map_err(|_| format!("the server's id is {named:?}"))?;
     let (namespace, name, salt) =
-        (view.namespace.clone(), view.name.clone(), view.plan.salt.clone());
+        (view.namespace.clone(), view.set().to_owned(), view.plan.salt.clone());
     disk::write_mark(config, &Mark { namespace, name, salt, node_id }).map_err(|e| e.to_string())
 }
 

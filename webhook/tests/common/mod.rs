@@ -17,14 +17,20 @@ pub(crate) fn policy() -> Policy {
 }
 
 pub(crate) fn plan() -> Plan {
-    Plan { salt: "golden".to_owned(), shards: 3, replicas_per_shard: 1, generation: 1 }
+    Plan {
+        salt: "golden".to_owned(),
+        shards: 3,
+        replicas_per_shard: 1,
+        generation: 1,
+        sets: Vec::new(),
+    }
 }
 
 /// What admission answers, by the object's kind.
 pub(crate) fn admit(object: &Value) -> Result<Answer, Denial> {
     match object["kind"].as_str() {
         Some("Pod") => admission::pod(&policy(), Some(&plan()), object),
-        _ => admission::set(object, None, None),
+        _ => admission::set(object, None, None, 0),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Guarantees: the judge is the real one ([`cluster::past`]); here is only what it is shown.
 
-use cluster::past::{Claim, Facts, Made, past};
+use cluster::past::{Claim, Facts, Made, SetFacts, past};
 
 use super::Record;
 use crate::kube::NAME;
@@ -20,13 +20,17 @@ impl World {
             created: made(claim.created),
             restored: claim.restored,
         });
-        past(&Facts {
-            set: NAME,
-            plan: &record.plan,
-            recorded: made(record.created),
+        let facts = SetFacts {
+            name: NAME.to_owned(),
             created: made(s.created),
             start: 0,
-            templates: &[TEMPLATE.to_owned()],
+            templates: vec![TEMPLATE.to_owned()],
+        };
+        past(&Facts {
+            cluster: NAME,
+            plan: &record.plan,
+            recorded: made(record.created),
+            sets: &[facts],
             claims: &claims.collect::<Vec<_>>(),
             pods: &s.seen(),
             members: &record.members,

@@ -50,9 +50,9 @@ impl World {
                 let blank = body.disk.identity.is_none() && !body.disk.data;
                 let reasons = if blank { self.reasons(set, record) } else { Vec::new() };
                 let before = record.members.get(&pod).cloned();
-                let place = Place { namespace: self.sets[set].namespace, name: NAME };
+                let place = Place { namespace: self.sets[set].namespace, set: NAME };
                 let entry =
-                    record::entry(place, &record.plan, &pod, body, before.as_ref(), &reasons);
+                    record::entry(place, NAME, &record.plan, &pod, body, before.as_ref(), &reasons);
                 let claims = if body.disk.data { None } else { self.claims_known(set) };
                 let found = Found { before, reasons, claims, entry, written: None };
                 op.phase = Phase::Write(Box::new(found));
@@ -129,7 +129,7 @@ impl World {
         let (pods, claims) = (s.seen(), self.claims_known(set));
         let standing = Standing {
             set: NAME,
-            replicas: s.replicas,
+            wanted: (0..s.replicas).map(|ordinal| s.pod_name(ordinal)).collect(),
             pod: &s.pod_name(op.ordinal),
             plan: &record.plan,
             members: &record.members,
@@ -209,6 +209,7 @@ impl World {
             ordinal: Ordinal(op.ordinal),
             replicas: s.replicas,
             parallel: self.schedule.config.pods == Management::Parallel,
+            listed: Vec::new(),
             past,
             plan: record.plan.clone(),
             predecessor_ended: before.as_ref().is_some_and(ended),

@@ -59,7 +59,13 @@ impl Lab {
         Self {
             world: World::bare(schedule, None, Trace::Silent),
             family,
-            plan: Plan { salt: "s".to_owned(), shards: 3, replicas_per_shard: 1, generation: 1 },
+            plan: Plan {
+                salt: "s".to_owned(),
+                shards: 3,
+                replicas_per_shard: 1,
+                generation: 1,
+                sets: Vec::new(),
+            },
             servers: BTreeMap::new(),
             disks: BTreeMap::new(),
             secret: 0,

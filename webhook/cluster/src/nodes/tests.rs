@@ -27,7 +27,13 @@ fn at(ip: &str) -> Address {
 }
 
 fn plan() -> Plan {
-    Plan { salt: "salt".to_owned(), shards: 3, replicas_per_shard: 1, generation: 1 }
+    Plan {
+        salt: "salt".to_owned(),
+        shards: 3,
+        replicas_per_shard: 1,
+        generation: 1,
+        sets: Vec::new(),
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Guarantees: no id of another set is started in this one.
 
 use super::{DiskState, Place, Planner, record};
+use crate::id::Ordinal;
 use crate::nodes::{NodesConf, Remains};
 use crate::protocol::Mark;
 
@@ -29,8 +30,8 @@ impl Planner {
         }
         let mut others =
             view.members.iter().chain(&view.earlier).filter(|(name, _)| **name != view.pod);
-        let native = others.find(|(_, member)| match &member.disk.mark {
-            Some(mark) => !record::is_copy(mark, self.place()),
+        let native = others.find(|(name, member)| match &member.disk.mark {
+            Some(mark) => !record::is_copy(mark, self.place_of(name)),
             None => record::has_begun(&view.plan, member),
         });
         if let Some((native, _)) = native {
@@ -55,7 +56,11 @@ impl Planner {
         disk.mark.as_ref().filter(|mark| record::is_copy(mark, self.place()))
     }
 
+    fn place_of<'a>(&'a self, pod: &'a str) -> Place<'a> {
+        Place { set: Ordinal::set_of(pod), ..self.place() }
+    }
+
     pub(super) fn place(&self) -> Place<'_> {
-        Place { namespace: &self.setup.namespace, name: &self.setup.set }
+        Place { namespace: &self.setup.namespace, set: &self.setup.set }
     }
 }

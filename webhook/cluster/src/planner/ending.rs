@@ -33,7 +33,7 @@ impl Planner {
             nodes_conf: conf.to_string(),
             mark: self.view().zip(conf.myself()).map(|(view, me)| Mark {
                 namespace: view.namespace.clone(),
-                name: view.name.clone(),
+                name: view.set().to_owned(),
                 salt: view.plan.salt.clone(),
                 node_id: me.id,
             }),

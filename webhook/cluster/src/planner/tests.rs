@@ -14,7 +14,13 @@ mod reach;
 mod weigh;
 
 fn plan() -> Plan {
-    Plan { salt: "salt".to_owned(), shards: 3, replicas_per_shard: 1, generation: 1 }
+    Plan {
+        salt: "salt".to_owned(),
+        shards: 3,
+        replicas_per_shard: 1,
+        generation: 1,
+        sets: Vec::new(),
+    }
 }
 
 fn ip(n: u8) -> IpAddr {
@@ -70,6 +76,7 @@ fn view(members: &[u32]) -> View {
         ordinal: Ordinal(0),
         replicas: 6,
         parallel: false,
+        listed: Vec::new(),
         past: Vec::new(),
         plan: plan(),
         before: None,

@@ -278,7 +278,7 @@ pub(crate) fn all_members(view: &View) -> BTreeMap<String, Member> {
 pub(crate) fn standing<'a>(view: &'a View, members: &'a BTreeMap<String, Member>) -> Standing<'a> {
     Standing {
         set: &view.name,
-        replicas: view.replicas,
+        wanted: view.wanted(),
         pod: &view.pod,
         plan: &view.plan,
         members,

@@ -24,7 +24,7 @@ pub fn known_identity(plan: &Plan, set: &str, pod: &str, member: &Member) -> Opt
 
 /// What the plan makes of a pod.
 pub(crate) fn planned(plan: &Plan, set: &str, pod: &str) -> Option<Identity> {
-    let ordinal = Ordinal::of_pod(pod, set)?;
+    let ordinal = plan.number(set, pod)?;
     let seat = plan.seat(ordinal)?;
     let role = match seat.master {
         true => Role::Master,

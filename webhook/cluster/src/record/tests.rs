@@ -4,10 +4,10 @@ use crate::net::Ports;
 use crate::sample;
 use crate::slot::SlotRange;
 
-const PLACE: Place<'_> = Place { namespace: "shop", name: "c" };
+const PLACE: Place<'_> = Place { namespace: "shop", set: "c" };
 
 fn plan() -> Plan {
-    Plan { salt: "s".to_owned(), shards: 3, replicas_per_shard: 1, generation: 1 }
+    Plan { salt: "s".to_owned(), shards: 3, replicas_per_shard: 1, generation: 1, sets: Vec::new() }
 }
 
 fn register(disk: Disk) -> Register {
@@ -43,7 +43,7 @@ fn an_id_is_the_disks_or_the_plans_or_none() {
     let planned = Some(plan().node_id(Ordinal(1)));
     let begun = member(Disk::default());
     let id = |disk: Disk, before: Option<&Member>, pod: &str, past: &[String]| {
-        entry(PLACE, &plan(), pod, &register(disk), before, past).node_id
+        entry(PLACE, "c", &plan(), pod, &register(disk), before, past).node_id
     };
     let past = ["a claim is older".to_owned()];
     let blank = Disk::default;
@@ -59,19 +59,19 @@ fn an_id_is_the_disks_or_the_plans_or_none() {
 fn what_a_member_was_is_remembered_until_a_disk_says_more_or_the_cluster_begins_anew() {
     let begun = member(Disk::default());
     let mut body = register(Disk::default());
-    let first = entry(PLACE, &plan(), "c-1", &body, Some(&begun), &[]);
+    let first = entry(PLACE, "c", &plan(), "c-1", &body, Some(&begun), &[]);
     assert_eq!((first.node_id, first.was.clone()), (None, Some(identity(1))));
 
     // Again, by the same container's next try; then it says which id it keeps.
     let before = Member { was: first.was, ..begun };
     body.node_id = Some(identity(2).node_id);
-    assert_eq!(entry(PLACE, &plan(), "c-1", &body, Some(&before), &[]).node_id, None);
+    assert_eq!(entry(PLACE, "c", &plan(), "c-1", &body, Some(&before), &[]).node_id, None);
     body.node_id = Some(identity(1).node_id);
-    let kept = entry(PLACE, &plan(), "c-1", &body, Some(&before), &[]);
+    let kept = entry(PLACE, "c", &plan(), "c-1", &body, Some(&before), &[]);
     assert_eq!(kept.node_id, Some(identity(1).node_id));
 
     let next = Plan { generation: 2, ..plan() };
-    let anew = entry(PLACE, &next, "c-1", &register(Disk::default()), Some(&before), &[]);
+    let anew = entry(PLACE, "c", &next, "c-1", &register(Disk::default()), Some(&before), &[]);
     assert_eq!((anew.node_id, anew.was), (Some(next.node_id(Ordinal(1))), None));
 }
 
@@ -81,9 +81,9 @@ fn what_a_member_was_is_remembered_until_a_disk_says_more_or_the_cluster_begins_
 fn what_a_disk_said_before_the_cluster_began_anew_is_over() {
     let next = Plan { generation: 2, ..plan() };
     let before = member(of(1));
-    let anew = entry(PLACE, &next, "c-1", &register(Disk::default()), Some(&before), &[]);
+    let anew = entry(PLACE, "c", &next, "c-1", &register(Disk::default()), Some(&before), &[]);
     assert_eq!((anew.node_id, anew.was), (Some(next.node_id(Ordinal(1))), None));
-    let same = entry(PLACE, &plan(), "c-1", &register(Disk::default()), Some(&before), &[]);
+    let same = entry(PLACE, "c", &plan(), "c-1", &register(Disk::default()), Some(&before), &[]);
     assert_eq!((same.node_id, same.was), (None, Some(identity(1))));
 }
 
@@ -117,14 +117,14 @@ fn a_copy_is_registered_under_the_ids_it_will_have() {
     };
     let renamed = |o: u32| renamed(identity(o).node_id, "s");
     let disk = Disk { mark: Some(mark(identity(3).node_id)), ..of(3) };
-    let made = entry(PLACE, &plan(), "c-3", &register(disk), None, &[]);
+    let made = entry(PLACE, "c", &plan(), "c-3", &register(disk), None, &[]);
     assert_eq!(made.node_id, Some(renamed(3)));
     let own = made.disk.identity.unwrap();
     assert_eq!(own.role, Role::Replica { of: renamed(0) });
 
     // Its file is renamed already, and a crash kept the mark.
     let disk = Disk { mark: Some(mark(identity(3).node_id)), identity: Some(own), ..of(3) };
-    let again = entry(PLACE, &plan(), "c-3", &register(disk), None, &[]);
+    let again = entry(PLACE, "c", &plan(), "c-3", &register(disk), None, &[]);
     assert_eq!(again.node_id, Some(renamed(3)));
 }
 
@@ -153,7 +153,7 @@ impl World {
             proposal,
             &Standing {
                 set: "c",
-                replicas: 6,
+                wanted: (0..6).map(|o| format!("c-{o}")).collect(),
                 pod: "c-0",
                 plan: &plan,
                 members: &self.members,
@@ -248,7 +248,7 @@ fn an_heir_says_which_epoch_its_engine_has_chosen() {
         let plan = plan();
         let standing = Standing {
             set: "c",
-            replicas: 6,
+            wanted: (0..6).map(|o| format!("c-{o}")).collect(),
             pod: "c-3",
             plan: &plan,
             members: &world.members,

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use crate::id::{NodeId, Ordinal};
 use crate::nodes::{Node, NodesConf};
-use crate::protocol::{Member, View};
+use crate::protocol::{Member, Pod, SetSeen, View};
 use crate::record;
 
 /// Where it is.
@@ -28,7 +28,7 @@ pub(super) fn whereabouts(view: &View, nodes: &NodesConf, master: NodeId) -> Whe
     let all;
     if pods.is_empty() {
         // Its record is lost: it may be in any pod that has not registered as somebody else.
-        all = (0..view.replicas).map(|n| format!("{}-{n}", view.name)).collect::<Vec<_>>();
+        all = view.wanted();
         let named = all.iter().chain(view.pods.keys()).map(String::as_str);
         pods.extend(named.filter(|name| *name != view.pod && !is_somebody_else(view, nodes, name)));
     }
@@ -76,14 +76,8 @@ fn is_somebody_else(view: &View, nodes: &NodesConf, name: &str) -> bool {
 }
 
 fn of_pod(view: &View, name: &str) -> Whereabouts {
-    let ordinal = Ordinal::of_pod(name, &view.name);
     let Some(pod) = view.pods.get(name) else {
-        // One after the other: the controller makes it once this pod is ready.
-        let later = ordinal.is_some_and(|o| o > view.ordinal && o.0 < view.replicas);
-        if later && !view.parallel {
-            return Whereabouts::Elsewhere;
-        }
-        return Whereabouts::Missing(format!("the pod {name} is not there"));
+        return absent(view, name);
     };
     if pod.running || view.members.get(name).is_some_and(|m| m.pod_uid == pod.uid) {
         return Whereabouts::Elsewhere;
@@ -92,4 +86,23 @@ fn of_pod(view: &View, name: &str) -> Whereabouts {
         return Whereabouts::Comes;
     }
     Whereabouts::Missing(format!("no machine takes the pod {name}"))
+}
+
+/// Where a pod is that is not there: where pods come one after the other, its controller makes it
+/// once those before it are ready.
+fn absent(view: &View, name: &str) -> Whereabouts {
+    let ordered = |set: &&SetSeen| !set.parallel && set.pods().any(|pod| pod == name);
+    if let Some(set) = view.sets().iter().find(ordered) {
+        let ordinal = |pod: &str| Ordinal::of_pod(pod, &set.name);
+        let before = |pod: &str| ordinal(pod).is_some_and(|o| Some(o) < ordinal(name));
+        if before(&view.pod) {
+            return Whereabouts::Elsewhere;
+        }
+        // In another set of the group nobody waits for this pod.
+        let comes = |(pod, seen): (&String, &Pod)| before(pod) && !seen.ready && seen.scheduled;
+        if ordinal(&view.pod).is_none() && view.pods.iter().any(comes) {
+            return Whereabouts::Comes;
+        }
+    }
+    Whereabouts::Missing(format!("the pod {name} is not there"))
 }

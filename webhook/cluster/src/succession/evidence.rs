@@ -111,7 +111,6 @@ pub(super) fn better<'a>(
             .find(|i| i.nodes.myself().is_some_and(|n| n.id == id))
             .map_or(0, |i| i.offset),
     };
-    let ordinal = |name: &str| Ordinal::of_pod(name, &view.name);
     let mates = others(view).filter(|(name, mate)| {
         let identity = mate.disk.identity.as_ref();
         let of_shard = identity.is_some_and(|i| i.role == Role::Replica { of: master });
@@ -126,10 +125,16 @@ pub(super) fn better<'a>(
         let order = [by_stop, by_offset, Some(by_age)];
         match order.into_iter().flatten().find(|o| *o != Ordering::Equal) {
             Some(order) => order == Ordering::Greater,
-            None => ordinal(name) < Some(view.ordinal),
+            None => is_before(view, name),
         }
     });
     better.next().map(|(name, _)| name)
+}
+
+/// Whether a pod comes before this one: by its number in the plan, else by its name.
+fn is_before(view: &View, name: &str) -> bool {
+    let place = |pod: &str| view.plan.number(&view.name, pod).unwrap_or(Ordinal::BEYOND);
+    (place(name), name) < (place(&view.pod), &view.pod)
 }
 
 /// The highest epoch that the record or the own server knows.

@@ -20,7 +20,13 @@ const NODE_TIMEOUT: u64 = 5_000;
 const SECOND: u64 = 1_000;
 
 fn plan() -> Plan {
-    Plan { salt: "salt".to_owned(), shards: 3, replicas_per_shard: 1, generation: 1 }
+    Plan {
+        salt: "salt".to_owned(),
+        shards: 3,
+        replicas_per_shard: 1,
+        generation: 1,
+        sets: Vec::new(),
+    }
 }
 
 fn id(ordinal: u32) -> NodeId {
@@ -92,6 +98,7 @@ impl World {
             ordinal: Ordinal(3),
             replicas: 6,
             parallel: true,
+            listed: Vec::new(),
             past: Vec::new(),
             plan: plan(),
             before: None,

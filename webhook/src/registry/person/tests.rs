@@ -12,7 +12,13 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let plan = Plan { salt: "s".into(), shards: 3, replicas_per_shard: 1, generation: 1 };
+        let plan = Plan {
+            salt: "s".into(),
+            shards: 3,
+            replicas_per_shard: 1,
+            generation: 1,
+            sets: Vec::new(),
+        };
         let member = |_| Member {
             bootstrapped: true,
             generation: 1,
@@ -28,14 +34,14 @@ impl World {
     }
 
     fn id(&self, n: u32) -> NodeId {
-        self.plan.node_id(cluster::id::Ordinal(n))
+        self.plan.node_id(Ordinal(n))
     }
 
     fn heir(&self, pod: &str) -> Result<Change, String> {
         let pods = BTreeMap::new();
         let standing = Standing {
             set: "c",
-            replicas: 6,
+            wanted: self.members.keys().cloned().collect(),
             pod: "",
             plan: &self.plan,
             members: &self.members,
@@ -86,7 +92,7 @@ fn a_replica_of_an_heir_inherits_what_that_one_inherited() {
     let follows = world.id(3);
     let replica = world.members.get_mut("c-4").unwrap();
     replica.disk.identity = Some(Identity {
-        node_id: world.plan.node_id(cluster::id::Ordinal(4)),
+        node_id: world.plan.node_id(Ordinal(4)),
         role: Role::Replica { of: follows },
         slots: Vec::new(),
         config_epoch: 0,

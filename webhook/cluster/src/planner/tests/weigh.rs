@@ -106,9 +106,16 @@ impl World {
             Action::Register(body) => match &mut self.view {
                 Some(view) => {
                     let own = view.members.get("cache-0").cloned();
-                    let place = Place { namespace: &view.namespace, name: &view.name };
-                    let entry =
-                        record::entry(place, &view.plan, "cache-0", body, own.as_ref(), &view.past);
+                    let place = Place { namespace: &view.namespace, set: &view.name };
+                    let entry = record::entry(
+                        place,
+                        &view.name,
+                        &view.plan,
+                        "cache-0",
+                        body,
+                        own.as_ref(),
+                        &view.past,
+                    );
                     let own = view.members.get_mut("cache-0").unwrap();
                     own.node_id = entry.node_id;
                     own.disk = entry.disk;

@@ -63,8 +63,7 @@ impl Weak<'_> {
     pub(super) fn remembered_file(&self, view: &View) -> Option<NodesConf> {
         let me = self.remembered()?.node_id;
         let known = all_members(view);
-        let planned = (0..view.replicas).map(|ordinal| format!("{}-{ordinal}", view.name));
-        let mut others = planned.chain(view.claims.iter().flatten().cloned());
+        let mut others = view.wanted().into_iter().chain(view.claims.iter().flatten().cloned());
         // A disk that the record has never seen may be of this member's shard.
         if others.any(|name| name != view.pod && !known.contains_key(&name)) {
             return None;

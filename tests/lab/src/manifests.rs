@@ -5,8 +5,10 @@ use anyhow::{Result, bail};
 /// A StatefulSet with its Service and ConfigMap.
 #[derive(Clone, Debug)]
 pub struct SetManifest<'a> {
-    /// Name of all its objects.
+    /// Name of its Service, ConfigMap and Secret.
     pub name: &'a str,
+    /// Name of the StatefulSet.
+    pub set: &'a str,
     /// Its namespace.
     pub namespace: &'a str,
     /// `OrderedReady` or `Parallel`.
@@ -50,6 +52,7 @@ impl SetManifest<'_> {
         let labels = self.labels.join("\n    ");
         let values = [
             ("name", self.name),
+            ("set", self.set),
             ("namespace", self.namespace),
             ("policy", self.policy),
             ("image", self.image),
@@ -103,6 +106,7 @@ mod tests {
     fn manifests_are_filled() {
         let set = SetManifest {
             name: "redis",
+            set: "redis",
             namespace: "lab",
             policy: "Parallel",
             image: "docker.io/library/redis:7.0",

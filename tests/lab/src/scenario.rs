@@ -65,7 +65,7 @@ pub fn form_beside(
     let begin = set.apply()?;
     let status = wait(probe, begin, beside)?;
     judge(set, probe, begin, &status, &BTreeMap::new(), |begin| {
-        let all = set.replicas as usize;
+        let all = set.replicas() as usize;
         let at = watch.wait(all, Duration::from_secs(60), |pod| pod.ready && !pod.deleting)?;
         Ok(at.since(begin))
     })

@@ -14,12 +14,17 @@ use crate::pods::{self, Pod, Watch};
 use crate::timeline::At;
 use crate::topology::Topology;
 
-/// Name of every StatefulSet here; they differ by namespace.
+/// Name of every StatefulSet here that is a cluster alone, and of every group; they differ by
+/// namespace.
 pub const NAME: &str = "redis";
 /// Selects its pods, and not the client's.
 pub const SELECTOR: &str = "app=redis";
 /// The label that opts in.
 pub const LABEL: &str = "mooring.dev/cluster: enabled";
+
+const GROUP: &str = "mooring.dev/group: redis";
+const SHARDS: &str = "mooring.dev/shards: \"3\"";
+const REPLICAS: &str = "mooring.dev/replicas-per-shard: \"1\"";
 
 /// Which order the StatefulSet's controller keeps.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -38,6 +43,14 @@ pub enum How {
     /// At once, as after the loss of a node.
     Forced,
 }
+
+/// StatefulSets with the number of their pods.
+pub type Parts = &'static [(&'static str, u32)];
+
+/// One StatefulSet.
+const ONE: Parts = &[(NAME, 6)];
+/// Masters and replicas apart, as charts have them.
+const TWO: Parts = &[("redis-master", 3), ("redis-replica", 3)];
 
 /// What the StatefulSet is for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -65,8 +78,8 @@ pub struct Set<'a> {
     pub kind: Kind,
     /// A user id that is not root's.
     pub user: Option<u32>,
-    /// How many pods.
-    pub replicas: u32,
+    /// The StatefulSets: one, or a group.
+    pub parts: Parts,
     /// Its password; every set has another one, so that no client can write to the wrong set.
     password: String,
 }
@@ -107,7 +120,7 @@ impl<'a> Set<'a> {
             policy,
             kind: Kind::Labelled,
             user: None,
-            replicas: 6,
+            parts: ONE,
             password: format!("{namespace}-{:x}", clock::now().0),
         }
     }
@@ -115,6 +128,21 @@ impl<'a> Set<'a> {
     /// The same without the label.
     pub fn of_kind(self, kind: Kind) -> Self {
         Self { kind, ..self }
+    }
+
+    /// The same as a group of two.
+    pub fn in_two(self) -> Self {
+        Self { parts: TWO, ..self }
+    }
+
+    /// How many pods.
+    pub fn replicas(&self) -> u32 {
+        self.parts.iter().map(|(_, pods)| pods).sum()
+    }
+
+    /// The first pod.
+    pub fn first(&self) -> String {
+        format!("{}-0", self.parts.first().map_or(NAME, |(set, _)| set))
     }
 
     /// The same as another user than root.
@@ -153,15 +181,26 @@ impl<'a> Set<'a> {
 
     /// Its manifest.
     pub fn manifest(&self) -> Result<String> {
-        let labels: &[&str] = if self.kind == Kind::Labelled { &[LABEL] } else { &[] };
+        let manifests: Result<Vec<_>> = self.parts.iter().map(|p| self.manifest_of(*p)).collect();
+        Ok(manifests?.join("---\n"))
+    }
+
+    /// That of one of its StatefulSets.
+    pub fn manifest_of(&self, (set, replicas): (&str, u32)) -> Result<String> {
+        let labels: &[&str] = match (self.kind, self.parts.len()) {
+            (Kind::Labelled, 1) => &[LABEL],
+            (Kind::Labelled, _) => &[LABEL, GROUP, SHARDS, REPLICAS],
+            _ => &[],
+        };
         let manifest = SetManifest {
             name: NAME,
+            set,
             namespace: &self.namespace,
             policy: self.policy.name(),
             image: self.ground.server(self.engine),
             server: self.engine.server(),
             cli: self.engine.cli(),
-            replicas: self.replicas,
+            replicas,
             labels,
             cluster: if self.kind == Kind::Floor { "no" } else { "yes" },
             user: self.user,
@@ -190,7 +229,7 @@ impl<'a> Set<'a> {
     /// Waits until all pods are ready; since when.
     pub fn wait_ready(&self, limit: Duration) -> Result<At> {
         self.watch()?
-            .wait(self.replicas as usize, limit, |pod| pod.ready && !pod.deleting)
+            .wait(self.replicas() as usize, limit, |pod| pod.ready && !pod.deleting)
             .with_context(|| format!("waiting for {}/{NAME} to be ready", self.namespace))
     }
 
@@ -221,7 +260,7 @@ impl<'a> Set<'a> {
         let mut words = vec![self.engine.cli(), "--cluster", "create"];
         words.extend(addresses.iter().map(String::as_str));
         words.extend(["--cluster-replicas", "1", "--cluster-yes"]);
-        let said = self.ground.kubectl.exec(&self.namespace, "redis-0", "redis", &words)?;
+        let said = self.ground.kubectl.exec(&self.namespace, &self.first(), "redis", &words)?;
         if !said.contains("All 16384 slots covered") {
             bail!("{} --cluster create: {said}", self.engine.cli());
         }
@@ -236,7 +275,7 @@ impl<'a> Set<'a> {
 
     /// Who is who, as one pod says.
     pub fn topology(&self) -> Result<Topology> {
-        Ok(Topology::parse(&self.ask("redis-0", &["cluster", "nodes"])?))
+        Ok(Topology::parse(&self.ask(&self.first(), &["cluster", "nodes"])?))
     }
 
     /// When its server processes started; nothing if one of them is not known: it may be the last.
@@ -256,8 +295,10 @@ impl<'a> Set<'a> {
     pub fn vanish(&self) -> Result<()> {
         let kubectl = &self.ground.kubectl;
         let of_it = ["-n", self.namespace.as_str()];
-        kubectl
-            .run(&[&["delete", "statefulset", NAME, "--cascade=orphan"], &of_it[..]].concat())?;
+        for (set, _) in self.parts {
+            let orphan = ["delete", "statefulset", set, "--cascade=orphan"];
+            kubectl.run(&[&orphan, &of_it[..]].concat())?;
+        }
         let pods = ["delete", "pod", "-l", SELECTOR];
         kubectl.run(&[&pods, &of_it[..], How::Forced.flags()].concat())?;
         self.remove()

@@ -5,6 +5,7 @@
 
 mod admission;
 mod conditions;
+mod groups;
 mod matrix;
 mod safety;
 mod secrets;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::conditions::{disk_lost, hold, release};
+use super::groups::masters_and_replicas;
 use super::{Case, must_recover, on_set};
 use crate::clock;
 use crate::ground::{Engine, Ground};
@@ -23,9 +24,9 @@ use crate::stage;
 use crate::topology::Topology;
 
 /// How long a master's pod is missing before its replica is named heir: the set's node timeout.
-const GRACE: f64 = 5.0;
+pub(super) const GRACE: f64 = 5.0;
 /// How long a pod may take to be ready again.
-const READY: Duration = Duration::from_secs(60);
+pub(super) const READY: Duration = Duration::from_secs(60);
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
@@ -35,6 +36,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case { name: "safety::recreated".to_owned(), run: Box::new(recreated) },
         Case { name: "safety::cloned".to_owned(), run: Box::new(cloned) },
         Case { name: "safety::record-deleted".to_owned(), run: Box::new(record_deleted) },
+        Case { name: "safety::group".to_owned(), run: Box::new(masters_and_replicas) },
     ]
 }
 
@@ -279,7 +281,7 @@ fn record_deleted(ground: &Ground, report: &mut Report) -> Result<()> {
     })
 }
 
-fn recovered(probe: &Probe<'_>, begin: crate::timeline::At, what: &str) -> Result<()> {
+pub(super) fn recovered(probe: &Probe<'_>, begin: crate::timeline::At, what: &str) -> Result<()> {
     let status = probe.wait(begin, scenario::LIMIT)?;
     ensure!(
         status.gaps.open == 0 && status.unwritten == 0,
@@ -289,7 +291,12 @@ fn recovered(probe: &Probe<'_>, begin: crate::timeline::At, what: &str) -> Resul
     Ok(())
 }
 
-fn nothing_lost(probe: &Probe<'_>, report: &mut Report, id: &str, what: &str) -> Result<()> {
+pub(super) fn nothing_lost(
+    probe: &Probe<'_>,
+    report: &mut Report,
+    id: &str,
+    what: &str,
+) -> Result<()> {
     let verified = probe.verify()?;
     report.count(&format!("{id}.lost"), what, verified.lost, Rule::Exactly(0.0));
     let (lost, acknowledged) = (verified.lost, verified.acknowledged);
@@ -297,7 +304,7 @@ fn nothing_lost(probe: &Probe<'_>, report: &mut Report, id: &str, what: &str) ->
     Ok(())
 }
 
-fn same_ids(set: &Set<'_>, before: &Topology) -> Result<()> {
+pub(super) fn same_ids(set: &Set<'_>, before: &Topology) -> Result<()> {
     let after = set.topology()?;
     ensure!(before.ids() == after.ids(), "ids were {:?} and are {:?}", before.ids(), after.ids());
     Ok(())

@@ -1,0 +1,124 @@
+//! One cluster over two StatefulSets.
+//!
+//! Guarantees: it begins only once both are there, and is then repaired as one: a replica in one set
+//! inherits from a master in the other.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::conditions::{hold, release};
+use super::safety::{GRACE, READY, nothing_lost, recovered, same_ids};
+use super::{must_recover, on_set};
+use crate::clock;
+use crate::ground::{Engine, Ground};
+use crate::probe::Probe;
+use crate::report::{Report, Rule};
+use crate::scenario;
+use crate::set::{How, NAME, Policy, Set};
+
+/// Masters and replicas apart, as charts have them. All pods are deleted; then all pods, and a master's
+/// can not be scheduled; then a master's claim with its pod.
+pub(super) fn masters_and_replicas(ground: &Ground, report: &mut Report) -> Result<()> {
+    let set = Set::new(ground, "safety-group", Engine::Valkey81, Policy::Parallel).in_two();
+    on_set(&set, |set| {
+        let probe = Probe::start(set)?;
+        waits_for_the_other(set)?;
+        must_recover(&scenario::form(set, &probe)?, "formation")?;
+        let before = set.topology()?;
+        ensure!(before.ids().len() == 6, "one cluster of six: {before:?}");
+        placed(set)?;
+        told(set)?;
+
+        let lost = scenario::lose(set, &probe, None, How::Graceful)?;
+        must_recover(&lost, "all pods of both deleted")?;
+        let what = "a group of two StatefulSets, all pods deleted: writable";
+        report.seconds("group.outage.seconds", what, lost.seconds, Rule::Told);
+        nothing_lost(&probe, report, "group.outage", "  acknowledged writes lost")?;
+        same_ids(set, &before)?;
+
+        master_missing(set, &probe, report)?;
+        same_ids(set, &before)?;
+        claim_lost(set, &probe, report)?;
+        same_ids(set, &before)
+    })
+}
+
+/// With the first of the two alone nobody begins: who is whose replica is not known.
+fn waits_for_the_other(set: &Set<'_>) -> Result<()> {
+    let part = set.parts.first().context("no StatefulSet")?;
+    set.ground.kubectl.apply(&set.manifest_of(*part)?)?;
+    thread::sleep(Duration::from_secs(4));
+    let pods = set.pods()?;
+    ensure!(pods.len() == 3, "{} pods of {}", pods.len(), part.0);
+    for (name, pod) in pods {
+        ensure!(!pod.ready, "{name} began without the other StatefulSet");
+    }
+    Ok(())
+}
+
+/// The first StatefulSet has the masters, the second their replicas.
+fn placed(set: &Set<'_>) -> Result<()> {
+    for pod in set.pods()?.into_keys() {
+        let role = set.ask(&pod, &["role"])?;
+        let expected = if pod.starts_with("redis-master-") { "master" } else { "slave" };
+        ensure!(role.starts_with(expected), "{pod} began as {role}");
+    }
+    Ok(())
+}
+
+/// There is one record, the group's, and the events are on each StatefulSet.
+fn told(set: &Set<'_>) -> Result<()> {
+    let kubectl = &set.ground.kubectl;
+    let space = set.namespace.as_str();
+    let names = "jsonpath={.items[*].metadata.name}";
+    let records = kubectl.run(&["get", "clusterrecords", "-n", space, "-o", names])?;
+    ensure!(records.trim() == NAME, "the records are {records:?}");
+    for (name, _) in set.parts {
+        let field = format!("involvedObject.name={name},reason=Bootstrapped");
+        let said = ["get", "events", "-n", space, "--field-selector", &field, "-o", names];
+        let said = kubectl.run(&said)?;
+        ensure!(said.split_whitespace().count() == 3, "the events of {name} are {said:?}");
+    }
+    Ok(())
+}
+
+fn master_missing(set: &Set<'_>, probe: &Probe<'_>, report: &mut Report) -> Result<()> {
+    let master = set.a_master()?;
+    hold(set, &master)?;
+    let begin = clock::now();
+    set.delete_all(How::Graceful)?.wait()?;
+    let held = (|| {
+        recovered(probe, begin, &format!("without {master}"))?;
+        let status = probe.status(begin)?;
+        let end = status.gaps.last_end.unwrap_or(begin);
+        let pods = set.pods()?;
+        let starts = pods.values().filter_map(|pod| set.ground.started(&set.namespace, pod));
+        let last = starts.filter(|start| *start <= end).max().unwrap_or(begin);
+        report.seconds(
+            "group.master-missing.after-last-start.seconds",
+            &format!("  all deleted, {master} Pending: writable after the last start"),
+            end.since(last),
+            Rule::Within(GRACE + 3.0),
+        );
+        nothing_lost(probe, report, "group.master-missing", "  while it is Pending")
+    })();
+    release(set, &master)?;
+    held?;
+    set.wait_ready(READY).with_context(|| format!("{master}, let in"))?;
+    let role = set.ask(&master, &["role"])?;
+    ensure!(role.starts_with("slave"), "{master}, let in, is {role}");
+    Ok(())
+}
+
+fn claim_lost(set: &Set<'_>, probe: &Probe<'_>, report: &mut Report) -> Result<()> {
+    let master = set.a_master()?;
+    let (space, claim) = (set.namespace.as_str(), format!("data-{master}"));
+    let begin = clock::now();
+    set.ground.kubectl.run(&["delete", "pvc", "-n", space, &claim, "--wait=false"])?;
+    set.delete_one(&master, How::Forced)?.wait()?;
+    recovered(probe, begin, &format!("{master} without its disk"))?;
+    set.wait_ready(READY).with_context(|| format!("{master}, with an empty disk"))?;
+    nothing_lost(probe, report, "group.claim-lost", "  a master deleted with its claim")
+}

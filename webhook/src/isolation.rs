@@ -12,20 +12,26 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use crate::knobs::Knobs;
 use crate::names;
 
 /// What a server listens on where nobody says otherwise: for clients and for the bus.
 pub const PORTS: [u16; 2] = [6379, 16379];
 
 /// The policy's name.
-pub fn name(set: &str) -> String {
-    format!("mooring-{set}")
+pub fn name(cluster: &str) -> String {
+    format!("mooring-{cluster}")
 }
 
-/// The policy of a StatefulSet whose members listen on these ports.
-pub fn policy(set: &Value, ports: &BTreeSet<u16>) -> Value {
-    let metadata = &set["metadata"];
-    let cluster = metadata["name"].as_str().unwrap_or_default();
+/// The cluster of a StatefulSet: its group, or itself.
+pub fn cluster(set: &Value, knobs: &Knobs) -> String {
+    let own = || set["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    knobs.group.clone().unwrap_or_else(own)
+}
+
+/// The policy of a cluster whose members listen on these ports. It goes with the StatefulSets that
+/// ask for it: one, or those of a group.
+pub fn policy(cluster: &str, sets: &[&Value], ports: &BTreeSet<u16>) -> Value {
     let own = json!({"podSelector": {"matchLabels": {names::NAME: cluster}}});
     let within: Vec<Value> =
         ports.iter().map(|port| json!({"port": port, "protocol": "TCP"})).collect();
@@ -41,7 +47,7 @@ pub fn policy(set: &Value, ports: &BTreeSet<u16>) -> Value {
         "kind": "NetworkPolicy",
         "metadata": {
             "name": name(cluster),
-            "labels": {"app.kubernetes.io/managed-by": names::MANAGER},
+            "labels": {"app.kubernetes.io/managed-by": names::MANAGER, names::NAME: cluster},
         },
         "spec": {
             "podSelector": {"matchLabels": {names::NAME: cluster}},
@@ -49,29 +55,35 @@ pub fn policy(set: &Value, ports: &BTreeSet<u16>) -> Value {
             "egress": [{"to": [own], "ports": within}, {"ports": elsewhere}],
         },
     });
-    if let Some(namespace) = metadata["namespace"].as_str() {
+    if let Some(namespace) = sets.iter().find_map(|set| set["metadata"]["namespace"].as_str()) {
         policy["metadata"]["namespace"] = json!(namespace);
     }
-    // It goes with its StatefulSet.
-    if let Some(uid) = metadata["uid"].as_str() {
-        policy["metadata"]["ownerReferences"] = json!([{
-            "apiVersion": "apps/v1", "kind": "StatefulSet", "name": cluster, "uid": uid,
-        }]);
+    let owners = sets.iter().filter_map(|set| {
+        let (name, uid) = (&set["metadata"]["name"], set["metadata"]["uid"].as_str()?);
+        Some(json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "name": name, "uid": uid}))
+    });
+    let owners: Vec<Value> = owners.collect();
+    if !owners.is_empty() {
+        policy["metadata"]["ownerReferences"] = json!(owners);
     }
     policy
 }
 
-/// Why a policy would do harm now: the pods of the set and all policies of its namespace.
-pub fn hindrance(set: &Value, pods: &[Value], policies: &[Value]) -> Option<String> {
-    let cluster = set["metadata"]["name"].as_str().unwrap_or_default();
+/// Why a policy would do harm now: the pods of the StatefulSets and all policies of their namespace.
+pub fn hindrance(
+    cluster: &str,
+    sets: &[&Value],
+    pods: &[Value],
+    policies: &[Value],
+) -> Option<String> {
     if cluster.len() > 63 {
         return Some("its name is too long for a label".to_owned());
     }
-    let labels = &set["spec"]["template"]["metadata"]["labels"];
+    let labels = |set: &Value| set["spec"]["template"]["metadata"]["labels"].clone();
     let other = policies.iter().find(|policy| {
         policy["metadata"]["name"] != name(cluster).as_str()
             && governs_egress(policy)
-            && may_select(&policy["spec"]["podSelector"], labels)
+            && sets.iter().any(|set| may_select(&policy["spec"]["podSelector"], &labels(set)))
     });
     if let Some(other) = other {
         let other = other["metadata"]["name"].as_str().unwrap_or_default();
@@ -84,7 +96,8 @@ pub fn hindrance(set: &Value, pods: &[Value], policies: &[Value]) -> Option<Stri
     }
     let strange = pods.iter().find(|pod| {
         let owners = pod["metadata"]["ownerReferences"].as_array();
-        let ours = owners.into_iter().flatten().any(|owner| owner["name"] == cluster);
+        let is_set = |owner: &Value| sets.iter().any(|s| s["metadata"]["name"] == owner["name"]);
+        let ours = owners.into_iter().flatten().any(is_set);
         ours && pod["metadata"]["labels"][names::NAME] != cluster
     });
     strange.map(|pod| {
@@ -139,7 +152,7 @@ mod tests {
         assert_eq!(ranges(&PORTS), [(1, 6378), (6380, 16378), (16380, 65535)]);
         assert_eq!(ranges(&[1, 2, 65535]), [(3, 65534)]);
         assert_eq!(ranges(&[]), [(1, 65535)]);
-        let policy = policy(&set(), &PORTS.into());
+        let policy = policy("cache", &[&set()], &PORTS.into());
         let egress = &policy["spec"]["egress"];
         assert_eq!(policy["spec"]["policyTypes"], json!(["Egress"]));
         assert_eq!(egress[0]["to"][0]["podSelector"]["matchLabels"][names::NAME], "cache");
@@ -150,6 +163,25 @@ mod tests {
     }
 
     #[test]
+    fn a_group_has_one() {
+        let part = |name: &str| {
+            let mut part = set();
+            part["metadata"]["name"] = json!(name);
+            part
+        };
+        let (a, b) = (part("cache-a"), part("cache-b"));
+        let policy = policy("cache", &[&a, &b], &PORTS.into());
+        assert_eq!(policy["metadata"]["name"], "mooring-cache");
+        assert_eq!(policy["spec"]["podSelector"]["matchLabels"][names::NAME], "cache");
+        assert_eq!(policy["metadata"]["ownerReferences"][1]["name"], "cache-b");
+        let pod = json!({"metadata": {
+            "name": "cache-b-0", "labels": {}, "ownerReferences": [{"name": "cache-b"}],
+        }});
+        let why = hindrance("cache", &[&a, &b], &[pod], &[policy]);
+        assert!(why.is_some_and(|w| w.contains("cache-b-0")));
+    }
+
+    #[test]
     fn it_is_not_made_where_it_would_open_or_break_something() {
         let other = |selector: Value, types: Value| {
             json!({
@@ -157,7 +189,8 @@ mod tests {
                 "spec": {"podSelector": selector, "policyTypes": types},
             })
         };
-        let why = |pods: &[Value], policies: &[Value]| hindrance(&set(), pods, policies);
+        let why =
+            |pods: &[Value], policies: &[Value]| hindrance("cache", &[&set()], pods, policies);
         let all = other(json!({}), json!(["Ingress", "Egress"]));
         assert!(why(&[], &[all]).is_some_and(|w| w.contains("NetworkPolicy deny")));
         let labels = json!({"matchLabels": {"app": "cache"}});
@@ -165,7 +198,7 @@ mod tests {
         assert_eq!(why(&[], &[other(json!({}), json!(["Ingress"]))]), None);
         let elsewhere = json!({"matchLabels": {"app": "web"}});
         assert_eq!(why(&[], &[other(elsewhere, json!(["Egress"]))]), None);
-        assert_eq!(why(&[], &[policy(&set(), &PORTS.into())]), None, "its own");
+        assert_eq!(why(&[], &[policy("cache", &[&set()], &PORTS.into())]), None, "its own");
 
         let pod = |labels: Value| {
             json!({"metadata": {

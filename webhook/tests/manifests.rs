@@ -2,7 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 
-use cluster::plan::Plan;
+use cluster::plan::{Part, Plan};
 use kube::Resource;
 use mooring::names;
 use mooring::registry::record::ClusterRecord;
@@ -33,7 +33,7 @@ fn the_definition_is_that_of_the_type() {
         shards: 3,
         replicas_per_shard: 1,
         generation: 1,
-        sets: Vec::new(),
+        sets: vec![Part { name: "c".to_owned(), pods: 6 }],
     };
     let plan = serde_json::to_value(plan).unwrap();
     let schema = &version["schema"]["openAPIV3Schema"]["properties"];

@@ -304,4 +304,50 @@ mod tests {
         let answer = admit(&set(None, Some("enabled")), Some(&set(None, Some("enabled"))), None, 0);
         assert_eq!(template(&answer.unwrap()), "enabled");
     }
+
+    fn of_group(replicas: u32) -> Value {
+        let mut set = set(Some("enabled"), None);
+        let labels = &mut set["metadata"]["labels"];
+        labels[names::GROUP] = json!("cache");
+        labels[names::SHARDS] = json!("3");
+        labels[names::REPLICAS_PER_SHARD] = json!("1");
+        set["spec"]["replicas"] = json!(replicas);
+        set
+    }
+
+    #[test]
+    fn a_group_is_counted_as_one() {
+        let told = |pods, plan: Option<&Plan>, others| {
+            admit(&of_group(pods), None, plan, others).map(|a| a.warnings.join(" "))
+        };
+        assert!(told(3, None, 0).is_ok_and(|w| w.contains("has 3 of the 6 pods")));
+        assert!(told(3, None, 3).is_ok_and(|w| !w.contains("of the 6 pods")));
+        let over = told(4, None, 3).unwrap_err().to_string();
+        assert!(over.starts_with("the StatefulSets of the group have 7 pods together"), "{over}");
+
+        let part = |name: &str| cluster::plan::Part { name: name.to_owned(), pods: 3 };
+        let mut plan = Plan {
+            salt: "s".into(),
+            shards: 3,
+            replicas_per_shard: 1,
+            generation: 1,
+            sets: vec![part("a"), part("b")],
+        };
+        assert!(told(4, Some(&plan), 3).is_ok_and(|w| !w.contains("pods")), "it grows");
+        assert!(told(2, Some(&plan), 3).is_ok_and(|w| w.contains("the cluster began with 6")));
+        plan.sets.truncate(1);
+        assert!(told(4, Some(&plan), 3).is_err(), "it has not begun");
+    }
+
+    #[test]
+    fn a_group_says_its_shape_and_pods_learn_their_cluster() {
+        let mut silent = of_group(3);
+        silent["metadata"]["labels"].as_object_mut().unwrap().remove(names::SHARDS);
+        let why = admit(&silent, None, None, 0).unwrap_err().to_string();
+        assert!(why.contains("mooring.dev/shards (the number of masters)"), "{why}");
+        let labels = &admit(&of_group(3), None, None, 0).unwrap().object["spec"]["template"]["metadata"]
+            ["labels"];
+        assert_eq!(labels[names::GROUP], "cache");
+        assert_eq!(labels[names::SHARDS], Value::Null, "the pods need not know");
+    }
 }

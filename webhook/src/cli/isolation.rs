@@ -1,11 +1,12 @@
 //! `mooring isolation`: the NetworkPolicy that `serve` would keep, for those who apply it
 //! themselves.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 
 use anyhow::bail;
 use clap::Args;
+use serde_json::Value;
 
 use super::manifest;
 use crate::isolation;
@@ -20,10 +21,11 @@ pub struct Options {
     ports: Vec<u16>,
 }
 
-/// Reads manifests, writes a policy for each StatefulSet that has opted in.
+/// Reads manifests, writes a policy for each cluster that has opted in.
 pub fn run(options: &Options, input: impl Read, output: impl Write) -> anyhow::Result<()> {
-    let mut policies = Vec::new();
-    for object in manifest::read(input)?.iter().filter(|o| o["kind"] == "StatefulSet") {
+    let objects = manifest::read(input)?;
+    let mut clusters: BTreeMap<(String, String), Vec<(&Value, Knobs)>> = BTreeMap::new();
+    for object in objects.iter().filter(|o| o["kind"] == "StatefulSet") {
         let title = manifest::title(object);
         let knobs = match Knobs::read(&object["metadata"]) {
             Ok(knobs) => knobs,
@@ -33,17 +35,25 @@ pub fn run(options: &Options, input: impl Read, output: impl Write) -> anyhow::R
             eprintln!("{title}: left alone: it has not opted in");
             continue;
         }
-        if let Some(why) = isolation::hindrance(object, &[], &[]) {
-            bail!("{title}: {why}");
+        let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
+        let cluster = isolation::cluster(object, &knobs);
+        clusters.entry((namespace, cluster)).or_default().push((object, knobs));
+    }
+    let mut policies = Vec::new();
+    for ((_, cluster), members) in &clusters {
+        let sets: Vec<&Value> = members.iter().map(|(set, _)| *set).collect();
+        if let Some(why) = isolation::hindrance(cluster, &sets, &[], &[]) {
+            bail!("{cluster}: {why}");
         }
         let mut ports: BTreeSet<u16> = options.ports.iter().copied().collect();
         if ports.is_empty() {
-            ports = match knobs.port {
+            let said = members.iter().find_map(|(_, knobs)| knobs.port);
+            ports = match said {
                 Some(port) => [port, port.saturating_add(10_000)].into(),
                 None => isolation::PORTS.into(),
             };
         }
-        policies.push(isolation::policy(object, &ports));
+        policies.push(isolation::policy(cluster, &sets, &ports));
     }
     manifest::write(output, &policies)
 }

@@ -31,6 +31,8 @@ pub(super) fn masters_and_replicas(ground: &Ground, report: &mut Report) -> Resu
         placed(set)?;
         told(set)?;
 
+        keeps_its_pods(set)?;
+
         let lost = scenario::lose(set, &probe, None, How::Graceful)?;
         must_recover(&lost, "all pods of both deleted")?;
         let what = "a group of two StatefulSets, all pods deleted: writable";
@@ -68,18 +70,33 @@ fn placed(set: &Set<'_>) -> Result<()> {
     Ok(())
 }
 
-/// There is one record, the group's, and the events are on each StatefulSet.
+/// There is one record, the group's; pods bear its name; the events are on each StatefulSet.
 fn told(set: &Set<'_>) -> Result<()> {
     let kubectl = &set.ground.kubectl;
     let space = set.namespace.as_str();
     let names = "jsonpath={.items[*].metadata.name}";
     let records = kubectl.run(&["get", "clusterrecords", "-n", space, "-o", names])?;
     ensure!(records.trim() == NAME, "the records are {records:?}");
+    let of_shard = "mooring.dev/name=redis,mooring.dev/shard=0";
+    let pods = kubectl.run(&["get", "pods", "-n", space, "-l", of_shard, "-o", names])?;
+    ensure!(pods.trim() == "redis-master-0 redis-replica-0", "the first shard is {pods:?}");
     for (name, _) in set.parts {
         let field = format!("involvedObject.name={name},reason=Bootstrapped");
         let said = ["get", "events", "-n", space, "--field-selector", &field, "-o", names];
         let said = kubectl.run(&said)?;
         ensure!(said.split_whitespace().count() == 3, "the events of {name} are {said:?}");
+    }
+    Ok(())
+}
+
+/// Fewer pods of either would take slots along.
+fn keeps_its_pods(set: &Set<'_>) -> Result<()> {
+    for (name, _) in set.parts {
+        let scale = ["scale", "statefulset", "-n", &set.namespace, name, "--replicas=2"];
+        let output = set.ground.kubectl.output(&scale)?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(!output.status.success(), "{name} was scaled to 2");
+        ensure!(said.contains(&format!("needs 3 pods of {name}")), "refused with: {said}");
     }
     Ok(())
 }

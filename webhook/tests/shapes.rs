@@ -82,6 +82,19 @@ fn half_a_cluster_looks_like_a_whole_one_without_replicas() {
     for set in sets("10-two-sets-and-an-include", "/data", 3) {
         let warnings = admit(&set).unwrap().warnings;
         assert!(warnings[0].starts_with("3 masters without replicas"), "{warnings:?}");
+        assert!(warnings[0].contains("mooring.dev/group"), "{warnings:?}");
+    }
+}
+
+#[test]
+fn two_halves_with_the_name_of_their_group_are_one_cluster() {
+    for mut set in sets("10-two-sets-and-an-include", "/data", 3) {
+        let labels = &mut set["metadata"]["labels"];
+        labels["mooring.dev/group"] = json!("grid");
+        labels["mooring.dev/shards"] = json!("3");
+        labels["mooring.dev/replicas-per-shard"] = json!("1");
+        let warnings = admit(&set).unwrap().warnings;
+        assert!(warnings[0].starts_with("the group grid has 3 of the 6 pods"), "{warnings:?}");
     }
 }
 

@@ -187,11 +187,6 @@ impl<'a> Set<'a> {
 
     /// That of one of its StatefulSets.
     pub fn manifest_of(&self, (set, replicas): (&str, u32)) -> Result<String> {
-        let labels: &[&str] = match (self.kind, self.parts.len()) {
-            (Kind::Labelled, 1) => &[LABEL],
-            (Kind::Labelled, _) => &[LABEL, GROUP, SHARDS, REPLICAS],
-            _ => &[],
-        };
         let manifest = SetManifest {
             name: NAME,
             set,
@@ -201,7 +196,7 @@ impl<'a> Set<'a> {
             server: self.engine.server(),
             cli: self.engine.cli(),
             replicas,
-            labels,
+            labels: self.labels(self.kind),
             cluster: if self.kind == Kind::Floor { "no" } else { "yes" },
             user: self.user,
             idle_init: (self.kind == Kind::Floor).then_some(self.ground.client.as_str()),
@@ -246,10 +241,27 @@ impl<'a> Set<'a> {
 
     /// Opts in, as a user does it.
     pub fn label(&self) -> Result<()> {
-        let label = LABEL.replace(": ", "=");
-        let kubectl = &self.ground.kubectl;
-        kubectl.run(&["label", "statefulset", "-n", &self.namespace, NAME, &label])?;
+        self.parts.iter().try_for_each(|(set, _)| self.label_one(set))
+    }
+
+    /// One of its StatefulSets.
+    pub fn label_one(&self, set: &str) -> Result<()> {
+        let labels = self.labels(Kind::Labelled);
+        let labels: Vec<String> =
+            labels.iter().map(|label| label.replace(": ", "=").replace('"', "")).collect();
+        let mut args = vec!["label", "statefulset", "-n", &self.namespace, set];
+        args.extend(labels.iter().map(String::as_str));
+        self.ground.kubectl.run(&args)?;
         Ok(())
+    }
+
+    /// The labels of each StatefulSet.
+    fn labels(&self, kind: Kind) -> &'static [&'static str] {
+        match (kind, self.parts.len()) {
+            (Kind::Labelled, 1) => &[LABEL],
+            (Kind::Labelled, _) => &[LABEL, GROUP, SHARDS, REPLICAS],
+            _ => &[],
+        }
     }
 
     /// Makes the cluster as people do it without Mooring.

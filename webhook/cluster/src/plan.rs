@@ -293,7 +293,8 @@ impl fmt::Display for ShapeError {
             Self::TooFewMasters { pods, replicas_per_shard } => write!(
                 f,
                 "{pods} pods with {replicas_per_shard} replicas a shard make {} masters, and \
-                 a cluster needs at least {MIN_SHARDS}: set spec.replicas to {} or more",
+                 a cluster needs at least {MIN_SHARDS}: set spec.replicas to {} or more; if it is one of \
+                 several StatefulSets of a cluster, set mooring.dev/group on all of them",
                 pods / replicas_per_shard.saturating_add(1),
                 MIN_SHARDS.saturating_mul(replicas_per_shard.saturating_add(1)),
             ),

@@ -120,8 +120,10 @@ fn check_shape(
     if shape.replicas_per_shard == 0 {
         warnings.push(format!(
             "{pods} masters without replicas: the data of a lost disk are lost; set \
-             spec.replicas to {} for one replica each",
-            2 * pods
+             spec.replicas to {} for one replica each, or if another StatefulSet has the replicas, set {} \
+             on both",
+            2 * pods,
+            names::GROUP,
         ));
     }
     Ok(())

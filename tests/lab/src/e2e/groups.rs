@@ -13,10 +13,14 @@ use super::safety::{GRACE, READY, nothing_lost, recovered, same_ids};
 use super::{must_recover, on_set};
 use crate::clock;
 use crate::ground::{Engine, Ground};
+use crate::pods::Pod;
 use crate::probe::Probe;
 use crate::report::{Report, Rule};
 use crate::scenario;
-use crate::set::{How, NAME, Policy, Set};
+use crate::set::{How, Kind, NAME, Policy, Set};
+
+/// How long three pods may take to be restarted one after the other.
+const ROLLED: Duration = Duration::from_secs(180);
 
 /// Masters and replicas apart, as charts have them. All pods are deleted; then all pods, and a master's
 /// can not be scheduled; then a master's claim with its pod.
@@ -43,6 +47,42 @@ pub(super) fn masters_and_replicas(ground: &Ground, report: &mut Report) -> Resu
         master_missing(set, &probe, report)?;
         same_ids(set, &before)?;
         claim_lost(set, &probe, report)?;
+        same_ids(set, &before)
+    })
+}
+
+/// A cluster of two StatefulSets that was made by hand: they are labelled one after the other. Then all
+/// pods are deleted.
+pub(super) fn adopted(ground: &Ground, report: &mut Report) -> Result<()> {
+    let set = Set::new(ground, "safety-group-adopted", Engine::Redis70, Policy::OrderedReady);
+    on_set(&set.in_two().of_kind(Kind::Plain), |set| {
+        let probe = Probe::start(set)?;
+        let begin = set.apply()?;
+        set.wait_ready(READY)?;
+        set.create_by_hand()?;
+        recovered(&probe, begin, "made by hand")?;
+        let before = set.topology()?;
+        for (part, _) in set.parts {
+            let old = set.pods()?;
+            let watch = set.watch()?;
+            set.label_one(part)?;
+            let of_part = |name: &str| name.rsplit_once('-').is_some_and(|(set, _)| set == *part);
+            let is_new = |pod: &Pod| old.get(&pod.name).is_none_or(|old| old.uid != pod.uid);
+            watch
+                .wait(3, ROLLED, |pod| {
+                    of_part(&pod.name) && is_new(pod) && pod.ready && !pod.deleting
+                })
+                .with_context(|| format!("{part}, labelled"))?;
+        }
+        let status = probe.wait_calm(clock::now(), Duration::from_secs(1), scenario::LIMIT)?;
+        ensure!(status.recovered(1_000_000), "after the rollouts: {}", status.last_error);
+        nothing_lost(&probe, report, "group.adopted", "two StatefulSets made by hand, labelled")?;
+        same_ids(set, &before)?;
+        let lost = scenario::lose(set, &probe, None, How::Graceful)?;
+        must_recover(&lost, "all pods of both deleted")?;
+        let what = "  all pods deleted: writable";
+        report.seconds("group.adopted.outage.seconds", what, lost.seconds, Rule::Told);
+        nothing_lost(&probe, report, "group.adopted.outage", "  acknowledged writes lost")?;
         same_ids(set, &before)
     })
 }

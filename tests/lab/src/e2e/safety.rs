@@ -11,8 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::conditions::{disk_lost, hold, release};
-use super::groups::masters_and_replicas;
-use super::{Case, must_recover, on_set};
+use super::{Case, groups, must_recover, on_set};
 use crate::clock;
 use crate::ground::{Engine, Ground};
 use crate::manifests;
@@ -36,7 +35,8 @@ pub(super) fn cases() -> Vec<Case> {
         Case { name: "safety::recreated".to_owned(), run: Box::new(recreated) },
         Case { name: "safety::cloned".to_owned(), run: Box::new(cloned) },
         Case { name: "safety::record-deleted".to_owned(), run: Box::new(record_deleted) },
-        Case { name: "safety::group".to_owned(), run: Box::new(masters_and_replicas) },
+        Case { name: "safety::group".to_owned(), run: Box::new(groups::masters_and_replicas) },
+        Case { name: "safety::group-adopted".to_owned(), run: Box::new(groups::adopted) },
     ]
 }
 

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use cluster::nodes::NodesConf;
+
 use crate::data::Writes;
 use crate::disk::File;
 use crate::engine::{Family, Options, Owner};
 use crate::ids::ProcId;
-use crate::kube::Claim;
+use crate::kube::{Claim, Phase, Pod};
 use crate::net::End;
 use crate::schedule::{Claims, Damage, Fate, Keeps, Record, Restart, Stranger, Strangers};
 use crate::units::UnitSet;
@@ -35,6 +37,7 @@ impl World {
             Fate::DeleteRecord { set } => self.lose_record(set),
             Fate::EmptyData { set, pod } => self.empty_data(set, pod),
             Fate::ForceDelete { set, pod, ms } => self.force_delete(set, pod, ms),
+            Fate::Forget { set } => self.forget(set),
             Fate::Kill { set, pod } => self.kill(set, pod),
             Fate::LoadSlowly { set, pod, ms } => drop(self.slow.insert((set, pod), ms)),
             Fate::LoseAllDisks { set } => {
@@ -60,7 +63,7 @@ impl World {
     }
 
     fn server_of(&self, set: usize, pod: u32) -> Option<ProcId> {
-        self.sets[set].pods.get(&pod).and_then(crate::kube::Pod::proc)
+        self.sets[set].pods.get(&pod).and_then(Pod::proc)
     }
 
     fn kill(&mut self, set: usize, pod: u32) {
@@ -76,6 +79,33 @@ impl World {
             self.ledger.excuse(&all, crate::data::Excuse::InPlace);
         }
         self.restart_in_place(set, pod);
+    }
+
+    /// Nobody who runs knows the node any more, so that only files can bring it back. Somebody else
+    /// may have its address by now.
+    fn forget(&mut self, set: usize) {
+        let gone = self.names.fresh();
+        let (id, Some(addr)) = (self.names.id(gone), self.free.last().copied()) else { return };
+        let Some(record) = &mut self.sets[set].record else { return };
+        record.forgotten.insert(id);
+        self.changed(set);
+        self.watch.forgotten.insert((set, gone));
+        let line = format!("{id} {}@16379 master,fail - 0 1 0 disconnected\n", addr.client());
+        // Nor does a step that has read its file already.
+        let under_way = |pod: &&Pod| matches!(pod.phase, Phase::Init(_) | Phase::Starting);
+        let starts = self.sets[set].pods.values().filter(under_way).map(|pod| pod.disk);
+        let runs = self.living(set).filter_map(|id| self.proc(id).with.disk);
+        let busy: Vec<_> = runs.chain(starts).collect();
+        for disk in (0..self.disks.len()).map(crate::disk::DiskId) {
+            let of_set = self.disks[disk.0].set == set && !self.disks[disk.0].lost;
+            if of_set
+                && !busy.contains(&disk)
+                && let Some(text) = self.freeze(disk)
+                && NodesConf::parse(&text).is_ok()
+            {
+                self.disk(disk).conf = File::Text([line.as_bytes(), &text].concat());
+            }
+        }
     }
 
     fn force_delete(&mut self, set: usize, pod: u32, ms: u64) {

@@ -41,6 +41,7 @@ fn one(seed: u64) -> Schedule {
     if rng.u8(0..4) == 0 {
         events.insert(0, (at - rng.u64(0..1_000), hindrance(&mut rng, &config)));
     }
+    forgets(&mut rng, at, &mut events);
     Schedule { seed, config, events }
 }
 
@@ -56,8 +57,16 @@ fn many(seed: u64) -> Schedule {
         // Right after each other, or when all has settled.
         at += if rng.bool() { rng.u64(0..4_000) } else { rng.u64(8_000..30_000) };
     }
+    forgets(&mut rng, events[0].0, &mut events);
     events.sort_by_key(|(at, _)| *at);
     Schedule { seed, config, events }
+}
+
+/// Now and then a node is forgotten just when somebody is away.
+fn forgets(rng: &mut Rng, at: u64, events: &mut Vec<(u64, Fate)>) {
+    if rng.u8(0..6) == 0 {
+        events.push((at + rng.u64(0..3_000), Fate::Forget { set: 0 }));
+    }
 }
 
 fn config(rng: &mut Rng) -> Config {

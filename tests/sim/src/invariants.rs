@@ -36,7 +36,9 @@ pub enum Invariant {
     Merged,
     /// 7: nothing waits for ever.
     Stuck,
-    /// 8: every step ends, in time and in so many actions.
+    /// 8: a node that was forgotten on purpose does not come back from a file.
+    Forgotten,
+    /// 9: every step ends, in time and in so many actions.
     EndlessStep,
 }
 
@@ -95,6 +97,10 @@ pub struct Watch {
     pub spoiled: BTreeSet<(usize, u32)>,
     /// Replicas that were not made masters by themselves, and have said so.
     pub undecided: BTreeSet<ProcId>,
+    /// Nodes that were forgotten on purpose, and by which set.
+    pub forgotten: BTreeSet<(usize, Nid)>,
+    /// Sets of which a server was started without the registry, which alone knows that.
+    pub untold: BTreeSet<usize>,
     /// Sets whose record was lost, or is older than what happened: a copy has none of its own.
     pub unrecorded: BTreeSet<usize>,
 }

@@ -15,6 +15,8 @@ pub enum Mutation {
     EntryHidden,
     /// A command to take over is not sent.
     ForceDoesNothing,
+    /// No id is forgotten on purpose.
+    ForgottenHidden,
     /// The flags that hold a lone starter back are taken away.
     HoldBackUndone,
     /// Every proposal is made.
@@ -34,11 +36,12 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::AddressesSwapped,
         Self::EmptyStartsAtOnce,
         Self::EntryHidden,
         Self::ForceDoesNothing,
+        Self::ForgottenHidden,
         Self::HoldBackUndone,
         Self::JudgeSaysYes,
         Self::LoseFacts,
@@ -67,6 +70,7 @@ impl Mutation {
                     view.pods.remove(&other);
                 }
             }
+            Self::ForgottenHidden => view.forgotten.clear(),
             Self::NoPast => {
                 view.past.clear();
                 view.before = None;

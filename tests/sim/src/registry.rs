@@ -209,7 +209,7 @@ impl World {
         });
     }
 
-    fn changed(&mut self, set: usize) {
+    pub(crate) fn changed(&mut self, set: usize) {
         let now = self.now();
         let s = &mut self.sets[set];
         if let Some(record) = &mut s.record {

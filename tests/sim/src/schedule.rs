@@ -120,6 +120,9 @@ pub enum Fate {
     EmptyData { set: usize, pod: u32 },
     /// A pod is deleted by force; its server goes on for a while.
     ForceDelete { set: usize, pod: u32, ms: u64 },
+    /// A node that is gone is forgotten by every server that runs, and in the record; those that do
+    /// not run have it in their files.
+    Forget { set: usize },
     /// A server ends in place.
     Kill { set: usize, pod: u32 },
     /// A server's next start takes long to load.

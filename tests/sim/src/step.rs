@@ -259,6 +259,9 @@ impl World {
                 pod.refused = None;
                 pod.phase = Phase::Starting;
                 self.watch.known_at_start.insert((set, ordinal), known);
+                if planner.view().is_none() {
+                    self.watch.untold.insert(set);
+                }
                 self.later(set, ordinal, 30..=300, PodEvent::Server);
             }
             Err(why) => {

@@ -69,6 +69,25 @@ fn a_copy_that_is_not_renamed() {
     caught(Mutation::NoMark, Invariant::Merged);
 }
 
+/// A member is away while all others forget a node; then all are restarted.
+#[test]
+fn a_forgotten_node_that_comes_back_from_a_file() {
+    let away = Fate::Block { set: 0, pod: 4, ms: 6_000 };
+    let events = vec![
+        (60_000, away),
+        (60_100, Fate::Delete { set: 0, pod: 4 }),
+        (63_000, Fate::Forget { set: 0 }),
+        (80_000, Fate::DeleteAll { set: 0 }),
+    ];
+    for family in Family::ALL {
+        let schedule = Schedule { seed: 1, config: Config::usual(family), events: events.clone() };
+        assert_eq!(run(&schedule, None, Trace::Silent).violation, None);
+        let broken = run(&schedule, Some(Mutation::ForgottenHidden), Trace::Silent).violation;
+        let caught = broken.is_some_and(|v| v.invariant == Invariant::Forgotten);
+        assert!(caught, "{family:?}");
+    }
+}
+
 #[test]
 fn an_answer_that_never_comes() {
     caught(Mutation::LoseFacts, Invariant::EndlessStep);

@@ -51,7 +51,10 @@ impl World {
         if let Some(since) = since.filter(|since| now >= since + quiet) {
             self.watch.over = true;
             self.counts.recovery = since.saturating_sub(calm_at);
-            sets.into_iter().for_each(|set| self.check_lost(set));
+            for set in sets {
+                self.check_lost(set);
+                self.check_forgotten(set);
+            }
         } else if now >= calm_at + BOUND {
             self.watch.over = true;
             sets.into_iter()
@@ -122,6 +125,28 @@ impl World {
                 self.who(owner)
             );
             return self.violated(Invariant::LostWrite, text);
+        }
+    }
+
+    /// Nobody knows a node again that all who ran had forgotten, as long as its record is whole and
+    /// whoever started was told.
+    fn check_forgotten(&mut self, set: usize) {
+        if self.watch.unrecorded.contains(&set) || self.watch.untold.contains(&set) {
+            return;
+        }
+        let forgotten = self.watch.forgotten.iter().filter(|(of, _)| *of == set);
+        let known = forgotten.flat_map(|(_, gone)| {
+            let knows = |id: &crate::ids::ProcId| self.proc(*id).peer(*gone).is_some();
+            self.living(set).filter(knows).map(|id| (id, *gone))
+        });
+        let found: Vec<_> = known.collect();
+        if let Some((who, gone)) = found.first() {
+            let text = format!(
+                "{} knows {} again, which was forgotten on purpose",
+                self.who(*who),
+                self.names.short(*gone)
+            );
+            self.violated(Invariant::Forgotten, text);
         }
     }
 

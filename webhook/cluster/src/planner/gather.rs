@@ -246,8 +246,12 @@ impl Planner {
                 out.extend(others.flat_map(|(_, m)| {
                     m.ips.iter().filter_map(|ip| Some(SocketAddr::new(*ip, m.ports.client()?)))
                 }));
+                // One that could not register may run although the API server does not say so: a
+                // container counts as running once its post-start has ended.
                 let silent = view.pods.iter().filter(|(name, pod)| {
-                    pod.running && **name != view.pod && !view.members.contains_key(*name)
+                    (pod.running || pod.injected)
+                        && **name != view.pod
+                        && !view.members.contains_key(*name)
                 });
                 let ips = silent.flat_map(|(_, pod)| &pod.ips);
                 out.extend(ips.map(|ip| SocketAddr::new(*ip, port)));

@@ -137,6 +137,15 @@ pub fn has_run_since(pod: &Pod, member: &Member) -> bool {
     pod.running || since
 }
 
+/// Whether a member that was this node once is another one now: it lost its disk and runs as a guest,
+/// under an id that it has reported or not yet. `pod` is the one that has registered.
+pub fn is_another(member: &Member, id: NodeId, pod: &Pod) -> bool {
+    match member.node_id {
+        Some(own) => own != id,
+        None => pod.running && member.disk.identity.is_none(),
+    }
+}
+
 /// Whether a member's disk holds data, or will once its server has run.
 pub fn may_hold_data(member: &Member) -> bool {
     // One whose id is known has begun, though the record of that may be lost.
@@ -274,6 +283,7 @@ impl Standing<'_> {
             && name != self.pod
             && former == Former::Gone
             && let Some(pod) = self.pods.get(name)
+            && !(pod.uid == member.pod_uid && is_another(member, from, pod))
         {
             if pod.uid == member.pod_uid && !pod.deleting {
                 return Err(format!("{name} is there itself"));

@@ -285,6 +285,33 @@ fn a_master_that_has_its_slots_again_can_be_inherited_from_again() {
 }
 
 #[test]
+fn a_guest_does_not_stand_in_the_way_of_the_heir_of_what_it_was() {
+    let propose = Proposal::Succeed {
+        from: identity(1).node_id,
+        succession: Succession {
+            heir: identity(4).node_id,
+            slots: vec![SlotRange::new(5462, 10922).unwrap()],
+            epoch: 4,
+            reason: String::new(),
+        },
+    };
+    let mut world = World::of(of);
+    let guest = |node_id| Member {
+        node_id,
+        was: Some(identity(1)),
+        disk: Disk::default(),
+        ..member(of(1))
+    };
+    world.pods.insert("c-1".to_owned(), Pod { running: true, ..pod("u") });
+    world.members.insert("c-1".to_owned(), guest("f".repeat(40).parse().ok()));
+    assert!(world.judge(&propose).is_ok());
+    world.members.insert("c-1".to_owned(), guest(None));
+    assert!(world.judge(&propose).is_ok(), "it has not joined yet");
+    world.members.insert("c-1".to_owned(), guest(Some(identity(1).node_id)));
+    assert!(world.judge(&propose).unwrap_err().contains("c-1 is there itself"));
+}
+
+#[test]
 fn nobody_inherits_from_a_master_that_runs() {
     let propose = Proposal::Succeed {
         from: identity(1).node_id,

@@ -24,13 +24,16 @@ pub(super) enum Whereabouts {
 
 /// Where the pod of this master is.
 pub(super) fn whereabouts(view: &View, nodes: &NodesConf, master: NodeId) -> Whereabouts {
-    let mut pods: BTreeSet<&str> = known_pods(view, master).collect();
+    let mut pods: BTreeSet<&str> =
+        known_pods(view, master).filter(|name| !is_another(view, name, master)).collect();
     let all;
     if pods.is_empty() {
         // Its record is lost: it may be in any pod that has not registered as somebody else.
         all = view.wanted();
         let named = all.iter().chain(view.pods.keys()).map(String::as_str);
-        pods.extend(named.filter(|name| *name != view.pod && !is_somebody_else(view, nodes, name)));
+        pods.extend(
+            named.filter(|name| *name != view.pod && !is_somebody_else(view, nodes, name, master)),
+        );
     }
     let mut how = Vec::new();
     let mut comes = false;
@@ -59,20 +62,22 @@ fn is(view: &View, name: &str, member: &Member, id: NodeId) -> bool {
     member.node_id == Some(id) || was.is_some_and(|identity| identity.node_id == id)
 }
 
-/// Whether its present pod has said which node it is, runs on a blank disk without having said so (then
-/// it is a guest), or has the address of a node that answers.
-fn is_somebody_else(view: &View, nodes: &NodesConf, name: &str) -> bool {
+/// Whether its present pod has said that it is another node, or runs on a blank disk without having said
+/// so: then it is a guest.
+fn is_another(view: &View, name: &str, master: NodeId) -> bool {
+    let registered = view.members.get(name).zip(view.pods.get(name));
+    registered.is_some_and(|(member, pod)| record::is_another(member, master, pod))
+}
+
+/// The same, or whether it has the address of a node that answers.
+fn is_somebody_else(view: &View, nodes: &NodesConf, name: &str, master: NodeId) -> bool {
     let pod = view.pods.get(name);
-    let runs = pod.is_some_and(|pod| pod.running);
-    let member = view.members.get(name);
-    let registered =
-        member.is_some_and(|m| m.node_id.is_some() || (runs && m.disk.identity.is_none()));
     let answers = |node: &Node| {
         let at = node.endpoint.address().map(|a| a.ip);
         let here = at.is_some_and(|ip| pod.is_some_and(|pod| pod.ips.contains(&ip)));
         here && node.answers()
     };
-    registered || nodes.nodes().any(answers)
+    is_another(view, name, master) || nodes.nodes().any(answers)
 }
 
 fn of_pod(view: &View, name: &str) -> Whereabouts {

@@ -28,6 +28,30 @@ fn a_master_that_may_run_or_is_about_to_is_left_alone() {
     assert_eq!(world.run().0, [], "it has registered");
 }
 
+/// Found by the simulator: under OrderedReady a master's pod that lost its disk is Ready as a guest
+/// before its replica comes, and keeps what it was in its entry.
+#[test]
+fn a_master_that_came_back_as_a_guest_is_missing() {
+    let guest = |node_id: Option<NodeId>, running: bool| {
+        let mut world = World::new();
+        let was = world.view.earlier.remove(&name(0)).and_then(|m| m.disk.identity);
+        let disk = Disk { identity: None, data: false, ..member(0, 60, 0).disk };
+        let entry = Member { node_id, was, disk, ..member(0, 60, 0) };
+        world.view.members.insert(name(0), entry);
+        world.view.pods.insert(name(0), Pod { running, ..pod(0) });
+        world
+    };
+    let other = "f".repeat(40).parse().ok();
+    assert_eq!(reason(guest(other, true).run().0.last().unwrap()), "Succeeded");
+    assert_eq!(
+        reason(guest(None, true).run().0.last().unwrap()),
+        "Succeeded",
+        "it has not joined yet"
+    );
+    assert_eq!(guest(None, false).run().0, [], "its step has not decided");
+    assert_eq!(guest(Some(id(0)), true).run().0, [], "it goes on as what it was");
+}
+
 #[test]
 fn a_pod_that_comes_meanwhile_is_waited_for_anew() {
     let mut world = World::new();

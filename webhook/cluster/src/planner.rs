@@ -180,7 +180,10 @@ impl Planner {
             }
             Fact::Doubt(doubt) => self.doubts.add(doubt),
             Fact::Forced { at, result } => self.weighing.forced(at, result),
-            Fact::Inspected { at, answer } => self.weighing.inspected(at, answer),
+            Fact::Inspected { at, answer } => {
+                let strange = self.is_a_stranger(at, &answer);
+                self.weighing.inspected(at, if strange { Inspected::Nobody } else { answer });
+            }
             Fact::Probed { at, answer } => self.probed(now, at, answer),
             Fact::Proposed(result) => self.proposed(now, result),
             Fact::Registered(view) => {

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use super::{
-    Action, Answer, DiskState, Millis, PROBE_PATIENCE, Planner, Poll, Probe, REGISTRY_PATIENCE,
-    REGISTRY_PATIENCE_BLANK, Registry, TWIN_PATIENCE, Twin, decide,
+    Action, Answer, DiskState, Inspected, Millis, PROBE_PATIENCE, Planner, Poll, Probe,
+    REGISTRY_PATIENCE, REGISTRY_PATIENCE_BLANK, Registry, TWIN_PATIENCE, Twin, decide,
 };
 use crate::id::NodeId;
 use crate::net::{Address, Ports};
@@ -267,6 +267,20 @@ impl Planner {
         }
         out.retain(|at| !self.setup.ips.contains(&at.ip()));
         out
+    }
+
+    /// Whether somebody else has the address of the pod before this one by now: a server of another
+    /// cluster, a copy of this one perhaps, with the same password. It has nothing to say here.
+    pub(super) fn is_a_stranger(&self, at: SocketAddr, answer: &Inspected) -> bool {
+        let Inspected::Node(inspection) = answer else { return false };
+        let (Some(view), Some(before)) = (self.view(), &self.predecessor) else { return false };
+        let has = |ips: &[IpAddr]| ips.contains(&at.ip());
+        if !has(&before.ips) || view.pods.values().any(|pod| has(&pod.ips)) {
+            return false;
+        }
+        let was = before.disk.identity.iter().chain(&before.was).map(|identity| identity.node_id);
+        let mut ids = was.chain(before.node_id).chain([view.plan.node_id(view.ordinal)]);
+        inspection.nodes.myself().is_none_or(|me| ids.all(|id| id != me.id))
     }
 
     pub(super) fn registered(&self) -> BTreeMap<NodeId, Address> {

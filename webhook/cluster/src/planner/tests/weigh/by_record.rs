@@ -55,6 +55,27 @@ fn all_disks_are_empty_and_it_forms_anew() {
     assert!(matches!(last, Some(Action::Report(r)) if r.bootstrapped), "{last:?}");
 }
 
+/// Found by the simulator: a copy of the set, with the same password, got the former address of this
+/// member's pod.
+#[test]
+fn whoever_has_this_members_former_address_by_now_says_nothing_of_its_cluster() {
+    let mut world = World::stopped(&[1, 2, 3, 4, 5]);
+    for ordinal in 1..6 {
+        world.member(ordinal, Disk::default());
+    }
+    let view = world.view.as_mut().unwrap();
+    let others = view.members.iter_mut().filter(|(name, _)| *name != "cache-0");
+    others.for_each(|(_, m)| m.node_id = None);
+    view.before = Some(Member { pod_uid: "old".to_owned(), ..member(0, 77) });
+    view.predecessor_ended = false;
+    let mut strange = seen_by(1);
+    strange.rename("another salt");
+    world.servers.insert(SocketAddr::new(ip(77), 6379), strange);
+    let (actions, _) = world.run();
+    assert!(matches!(actions.last(), Some(Action::Start(None))), "{actions:?}");
+    assert_eq!(world.view.unwrap().plan.generation, 2, "it begins anew, and is no guest");
+}
+
 #[test]
 fn without_claims_nobody_is_waited_for() {
     let mut world = World::stopped(&[]);

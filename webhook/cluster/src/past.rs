@@ -100,10 +100,10 @@ pub fn past(facts: &Facts<'_>) -> Vec<String> {
     reasons
 }
 
-/// Whether a member's server runs that the record does not know: a blank one registers before it
-/// starts, so the record was lost since.
+/// Whether a member's server runs, or has run in a pod that is still there, and the record does not know
+/// it: a blank one registers before it starts, so the record was lost since.
 pub fn is_unrecorded(name: &str, pod: &Pod, members: &BTreeMap<String, Member>) -> bool {
-    pod.injected && pod.running && !members.contains_key(name)
+    pod.injected && (pod.running || pod.ended_at.is_some()) && !members.contains_key(name)
 }
 
 /// Whether a claim is `<template>-<set>-<ordinal>`.
@@ -223,6 +223,12 @@ mod tests {
         assert_eq!(world.past(), Vec::<String>::new(), "its step has not registered yet");
         world.pods.insert("c-1".to_owned(), pod(true));
         assert!(world.past()[0].contains("c-1 runs and is not in the record"));
+        let ended = Pod { ended_at: Some("2026-01-01T00:00:00Z".to_owned()), ..pod(false) };
+        world.pods.insert("c-1".to_owned(), ended);
+        assert!(
+            world.past()[0].contains("c-1 runs and is not"),
+            "it has run, and is on its way out"
+        );
         let planned = world.plan.node_id(Ordinal(1)).to_string();
         assert_eq!(world.with_member("c-1", &planned).past(), Vec::<String>::new());
     }

@@ -75,6 +75,9 @@ pub struct Planner {
     /// The entry of the pod before this one, which may have been deleted by force, and whose server may
     /// run on.
     predecessor: Option<Member>,
+    /// Why the set may have a life behind it, as it was said last: what tells of it may be gone when it
+    /// is asked for again, such as pods that are on their way out.
+    past: Vec<String>,
     weighing: Weighing,
     ending: Option<Ending>,
 }
@@ -138,6 +141,7 @@ impl Planner {
             resolved: None,
             resolve_asked: None,
             predecessor: None,
+            past: Vec::new(),
             weighing: Weighing::default(),
             ending: None,
         }
@@ -186,8 +190,12 @@ impl Planner {
             }
             Fact::Probed { at, answer } => self.probed(now, at, answer),
             Fact::Proposed(result) => self.proposed(now, result),
-            Fact::Registered(view) => {
+            Fact::Registered(mut view) => {
                 self.doubts.learn(&view);
+                match view.past.is_empty() {
+                    true => view.past.clone_from(&self.past),
+                    false => self.past.clone_from(&view.past),
+                }
                 // Later answers have this start's own entry there.
                 let mut before = view.before.iter().filter(|_| !view.predecessor_ended);
                 let other = |m: &&Member| !m.ips.iter().any(|ip| self.setup.ips.contains(ip));

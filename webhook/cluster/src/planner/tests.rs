@@ -31,7 +31,7 @@ fn at(n: u8) -> Address {
     Address { ip: ip(n), ports: Ports::plain(6379) }
 }
 
-fn setup(text: &str) -> Setup {
+fn read(words: &[&str]) -> Result<ServerConfig, String> {
     struct None;
     impl crate::server::Files for None {
         fn read(&self, _: &std::path::Path, _: usize) -> Result<Vec<u8>, String> {
@@ -41,14 +41,18 @@ fn setup(text: &str) -> Setup {
             Vec::new()
         }
     }
-    let words: Vec<_> = text.split_whitespace().map(str::to_owned).collect();
+    let words: Vec<_> = words.iter().map(|word| (*word).to_owned()).collect();
+    ServerConfig::read(&words, std::path::Path::new("/data"), &None).map_err(|e| e.to_string())
+}
+
+fn setup(text: &str) -> Setup {
+    let words: Vec<_> = text.split_whitespace().collect();
     Setup {
         step: "0.1.0".to_owned(),
         namespace: "shop".to_owned(),
         set: "cache".to_owned(),
         ips: vec![ip(200)],
-        config: ServerConfig::read(&words, std::path::Path::new("/data"), &None)
-            .map_err(|e| e.to_string()),
+        config: read(&words),
         target: Target::Unknown,
         hold_back: HoldBack::Allowed,
     }

@@ -11,7 +11,7 @@ use crate::id::NodeId;
 use crate::moment;
 use crate::nodes::{Flag, Node, NodesConf};
 use crate::planner::Inspection;
-use crate::protocol::{Identity, Member, Role};
+use crate::protocol::{Identity, Member, Pod, Role, View};
 use crate::record;
 use crate::succession::synced;
 
@@ -26,15 +26,18 @@ impl Weak<'_> {
         me: &Node,
         alive: &BTreeSet<NodeId>,
     ) -> Option<NodeId> {
-        let view = self.view.filter(|_| self.keeps)?;
+        let view = self.view?;
         let members = all_members(view);
         let ids: BTreeSet<NodeId> = members
             .iter()
             .filter_map(|(name, m)| record::known_identity(&view.plan, &view.name, name, m))
             .map(|identity| identity.node_id)
             .collect();
-        let claimed = view.claims.iter().flatten();
-        let unregistered = view.pods.keys().chain(claimed).any(|name| !members.contains_key(name));
+        // Where nothing is kept, whoever does not run has nothing.
+        let there = view.pods.iter().filter(|(_, pod)| self.keeps || pod.running);
+        let claimed = view.claims.iter().flatten().filter(|_| self.keeps);
+        let unregistered =
+            there.map(|(name, _)| name).chain(claimed).any(|name| !members.contains_key(name));
         // One that has lost its slots may have lost them to this member.
         let of_shard = |n: &&Node| {
             let deposed =
@@ -46,6 +49,15 @@ impl Weak<'_> {
                 !alive.contains(id) && !ids.contains(id) && !view.forgotten.contains(id)
             });
         unknown.next()
+    }
+
+    /// Whether a server runs in a pod that has not registered, and does not answer.
+    pub(super) fn is_one_out_of_reach(&self, view: &View) -> bool {
+        let answers = |pod: &Pod| self.weighing.living().any(|(at, _)| pod.ips.contains(&at.ip()));
+        let mut others = view.pods.iter().filter(|(name, _)| **name != view.pod);
+        others.any(|(name, pod)| {
+            pod.running && !pod.deleting && !view.members.contains_key(name) && !answers(pod)
+        })
     }
 
     /// When a replica took something over last before it started, by the record.
@@ -98,7 +110,7 @@ impl Weak<'_> {
             let disk_stays = view.claims.as_ref().is_none_or(|claims| claims.contains(&name));
             let here = pod.filter(|p| p.injected && !p.deleting);
             // What its disk held when it registered is less than what it has copied since.
-            let runs = registered && here.is_some_and(|p| p.running);
+            let runs = here.is_some_and(|p| p.running);
             let looked_at = registered && here.is_some_and(|p| !record::has_run_since(p, &member));
             let holds = if looked_at {
                 member.disk.data

@@ -120,8 +120,8 @@ impl Weak<'_> {
                     "a replica by its nodes.conf, which may have the data".to_owned(),
                 );
             }
-            // Its pod comes only once this one is ready.
-            if self.view.is_some_and(|view| !view.parallel) {
+            // Its pod comes only once this one is ready, unless it is one that runs already.
+            if self.view.is_some_and(|view| !view.parallel && !self.is_one_out_of_reach(view)) {
                 return self.bequeath(replica, me);
             }
             return self.refuse(format!(

@@ -69,6 +69,51 @@ fn a_member_with_a_past_is_no_guest_of_nobody() {
     );
 }
 
+/// Found by the simulator, in sets that keep nothing: the record was made anew, or is older than the
+/// pods, and the replica that has the data in memory is cut off for a moment.
+#[test]
+fn a_replica_that_runs_out_of_reach_may_have_the_data_whatever_the_record_knows_of_it() {
+    for known in [false, true] {
+        let mut world = World::running().emptied();
+        world.servers.remove(&server(3));
+        let view = world.view.as_mut().unwrap();
+        let mut replica = view.members.remove("cache-3").unwrap();
+        let identity = NodesConf::parse(file(3, 13).as_bytes()).unwrap().identity();
+        replica.disk = Disk { identity, ..Disk::default() };
+        if known {
+            let older = Member { pod_uid: "of a pod before".to_owned(), ..replica };
+            view.earlier.insert("cache-3".to_owned(), older);
+        }
+        let mut keeps_nothing = cluster();
+        let words = ["--cluster-enabled", "yes", "--save", "", "--appendonly", "no"];
+        keeps_nothing.config = read(&words);
+        let world = std::cell::RefCell::new(world);
+        let (actions, at) = drive(keeps_nothing, |action| world.borrow_mut().answer(action));
+        assert!(refusal(&actions).contains("may have"), "{actions:?}");
+        assert!(at >= Millis(10_000), "it is waited for: {at:?}");
+    }
+}
+
+/// Found by the simulator: pods on their way out were all that told of a life before.
+#[test]
+fn a_past_that_was_told_once_is_not_forgotten() {
+    let mut world = World::stopped(&[]);
+    let view = world.view.as_mut().unwrap();
+    view.earlier.clear();
+    let own = view.members.get_mut("cache-0").unwrap();
+    (own.was, own.node_id, own.bootstrapped) = (None, None, false);
+    let mut told = vec!["pod cache-1 runs and is not in the record".to_owned()];
+    let world = std::cell::RefCell::new(world);
+    let (actions, _) = drive(cluster(), |action| {
+        let mut world = world.borrow_mut();
+        if matches!(action, Action::Register(_)) {
+            world.view.as_mut().unwrap().past = std::mem::take(&mut told);
+        }
+        world.answer(action)
+    });
+    assert_ne!(reason(&actions), "Bootstrapped", "{actions:?}");
+}
+
 /// The pod before was deleted by force: its server runs on, and takes writes under this id.
 #[test]
 fn a_server_that_still_runs_as_this_member_is_waited_for_by_a_blank_one() {

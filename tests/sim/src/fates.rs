@@ -6,7 +6,7 @@ use cluster::nodes::NodesConf;
 
 use crate::data::Writes;
 use crate::disk::File;
-use crate::engine::{Family, Options, Owner};
+use crate::engine::{Family, Options, Owner, Proc};
 use crate::ids::ProcId;
 use crate::kube::{Claim, Phase, Pod};
 use crate::net::End;
@@ -275,5 +275,11 @@ impl World {
         }
         self.act(to, |proc, cx| proc.import(cx, unit));
         self.act(from, |proc, cx| proc.export(cx, unit, gets.id));
+        // Each key is deleted on the source's replicas, too.
+        let linked = |proc: &&Proc| World::is_linked(proc, from);
+        let replicas: Vec<_> = self.procs.iter().filter(linked).map(|proc| proc.with.id).collect();
+        for replica in replicas {
+            self.lose(replica, &keys);
+        }
     }
 }

@@ -54,10 +54,15 @@ impl World {
             Out::Drop(units) => {
                 self.tell(|| format!("{} deletes the keys of {units:?}", self.who(id)));
                 let keys = self.ledger.of_units(self.units.count(), units);
-                self.procs[id.0 as usize].data.remove(&keys);
-                self.persist(id);
+                self.lose(id, &keys);
             }
         }
+    }
+
+    /// Keys are deleted.
+    pub fn lose(&mut self, id: ProcId, keys: &Writes) {
+        self.procs[id.0 as usize].data.remove(keys);
+        self.persist(id);
     }
 
     /// Starts a server.

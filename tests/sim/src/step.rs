@@ -196,7 +196,8 @@ impl World {
                 self.ask(caller, set, ordinal, uid, Request::Propose(proposal));
             }
             Action::Report(report) => {
-                if report.bootstrapped {
+                // A disk that has begun is reported as well, where the record does not know it.
+                if report.bootstrapped && report.node_id.is_none() {
                     self.check_founding(set, ordinal);
                 }
                 self.ask(caller, set, ordinal, uid, Request::Report(report));

@@ -19,6 +19,8 @@ pub struct Made(pub i64);
 pub struct Facts<'a> {
     /// The cluster's name.
     pub cluster: &'a str,
+    /// The pod that asks.
+    pub pod: &'a str,
     /// The record's plan.
     pub plan: &'a Plan,
     /// When its record was made.
@@ -42,6 +44,8 @@ pub struct SetFacts {
     pub created: Made,
     /// `spec.ordinals.start`.
     pub start: u32,
+    /// Whether its pods are made all at once.
+    pub parallel: bool,
     /// The names of its claim templates.
     pub templates: Vec<String>,
 }
@@ -72,13 +76,23 @@ pub fn past(facts: &Facts<'_>) -> Vec<String> {
                 "pod {name} runs without the step: the set may be a cluster already"
             ));
         } else if is_unrecorded(name, pod, facts.members) {
-            reasons.push(format!(
-                "pod {name} runs and is not in the record, which is younger than the cluster"
-            ));
+            reasons.push(match facts.members.contains_key(name) {
+                false => format!(
+                    "pod {name} runs and is not in the record, which is younger than the cluster"
+                ),
+                true => format!(
+                    "pod {name} runs and the record knows the one before it: it was restored"
+                ),
+            });
         }
     }
+    reasons.extend(later_claim(facts).map(|claim| {
+        format!("claim {claim} was made, which is not before {} has been ready", facts.pod)
+    }));
     for claim in facts.claims {
-        let Some(set) = facts.sets.iter().find(|set| is_of(&claim.name, set)) else { continue };
+        let Some(set) = facts.sets.iter().find(|set| ordinal_of(&claim.name, set).is_some()) else {
+            continue;
+        };
         if claim.restored {
             reasons.push(format!("claim {} was restored from a copy", claim.name));
         } else if is_older(claim, set, facts.recorded) {
@@ -101,16 +115,35 @@ pub fn past(facts: &Facts<'_>) -> Vec<String> {
 }
 
 /// Whether a member's server runs, or has run in a pod that is still there, and the record does not know
-/// it: a blank one registers before it starts, so the record was lost since.
+/// it, or an earlier pod only: a blank one registers before it starts, so the record was lost or restored
+/// since.
 pub fn is_unrecorded(name: &str, pod: &Pod, members: &BTreeMap<String, Member>) -> bool {
-    pod.injected && (pod.running || pod.ended_at.is_some()) && !members.contains_key(name)
+    let known = members.get(name).is_some_and(|member| member.pod_uid == pod.uid);
+    pod.injected && (pod.running || pod.ended_at.is_some()) && !known
 }
 
-/// Whether a claim is `<template>-<set>-<ordinal>`.
-fn is_of(claim: &str, set: &SetFacts) -> bool {
-    set.templates.iter().any(|template| {
-        let rest = claim.strip_prefix(template.as_str()).and_then(|r| r.strip_prefix('-'));
-        rest.is_some_and(|pod| Ordinal::of_pod(pod, &set.name).is_some())
+/// Where pods come one after the other, the claim of one that comes after the asking one: it was ready
+/// then, so it has begun, although the record does not know. Claims that somebody made along with the
+/// StatefulSet say nothing.
+fn later_claim<'a>(facts: &'a Facts<'_>) -> Option<&'a str> {
+    let ordered = facts.sets.iter().filter(|set| !set.parallel);
+    let (set, own) =
+        ordered.filter_map(|s| Some((s, Ordinal::of_pod(facts.pod, &s.name)?))).next()?;
+    if facts.members.get(facts.pod).is_some_and(|member| member.bootstrapped) {
+        return None;
+    }
+    let later = facts.claims.iter().find(|claim| {
+        let made_by_controller = claim.created.0 > set.created.0 + BESIDE;
+        made_by_controller && ordinal_of(&claim.name, set).is_some_and(|ordinal| ordinal > own)
+    });
+    later.map(|claim| claim.name.as_str())
+}
+
+/// Of which pod of a set a claim is: its name is `<template>-<set>-<ordinal>`.
+fn ordinal_of(claim: &str, set: &SetFacts) -> Option<Ordinal> {
+    set.templates.iter().find_map(|template| {
+        let pod = claim.strip_prefix(template.as_str())?.strip_prefix('-')?;
+        Ordinal::of_pod(pod, &set.name)
     })
 }
 
@@ -123,9 +156,11 @@ fn is_older(claim: &Claim, set: &SetFacts, recorded: Made) -> bool {
 }
 
 /// A record comes so many milliseconds after its new set at most.
-const MOMENT: i64 = 10_000;
+const MOMENT: i64 = 5_000;
 /// What the clocks of API servers differ by.
 const CLOCK: i64 = 1_000;
+/// What is in one manifest is made within so many milliseconds.
+const BESIDE: i64 = 2_000;
 
 #[cfg(test)]
 mod tests {
@@ -148,6 +183,7 @@ mod tests {
         claims: Vec<Claim>,
         pods: BTreeMap<String, Pod>,
         members: BTreeMap<String, Member>,
+        parallel: bool,
     }
 
     impl World {
@@ -166,6 +202,7 @@ mod tests {
                 claims: Vec::new(),
                 pods: BTreeMap::new(),
                 members: BTreeMap::new(),
+                parallel: true,
             }
         }
 
@@ -174,10 +211,12 @@ mod tests {
                 name: "c".to_owned(),
                 created: at(self.created),
                 start: self.start,
+                parallel: self.parallel,
                 templates: vec!["data".to_owned()],
             };
             past(&Facts {
                 cluster: "c",
+                pod: "c-2",
                 plan: &self.plan,
                 recorded: at(0),
                 sets: &[set],
@@ -251,6 +290,36 @@ mod tests {
         world.created = -5000;
         world.claims = vec![claim("data-c-0", -1)];
         assert_eq!(world.past().len(), 1);
+    }
+
+    /// Found by the simulator: the record was restored from when c-2 had not registered yet.
+    #[test]
+    fn where_pods_come_one_after_the_other_a_later_claim_tells() {
+        let mut world = World::new();
+        world.claims = vec![claim("data-c-3", 9), claim("data-c-2", 60)];
+        assert!(world.past().is_empty(), "all at once they say nothing");
+        world.parallel = false;
+        assert!(world.past()[0].contains("claim data-c-3 was made"), "{:?}", world.past());
+        world.claims = vec![claim("data-c-3", 1), claim("data-c-1", 9)];
+        assert!(world.past().is_empty(), "made with the StatefulSet, by hand");
+        let planned = world.plan.node_id(Ordinal(2)).to_string();
+        world.claims = vec![claim("data-c-3", 9)];
+        let mut world = world.with_member("c-2", &planned);
+        world.members.get_mut("c-2").unwrap().bootstrapped = true;
+        assert!(world.past().is_empty(), "it is known to have begun");
+    }
+
+    #[test]
+    fn a_pod_that_runs_and_of_which_an_earlier_one_is_known_tells() {
+        let planned = World::new().plan.node_id(Ordinal(1)).to_string();
+        let mut world = World::new().with_member("c-1", &planned);
+        let pod = json!({"uid": "u", "injected": true, "running": true, "ready": true,
+            "deleting": false});
+        let pod: Pod = serde_json::from_value(pod).unwrap();
+        world.pods.insert("c-1".to_owned(), pod.clone());
+        assert!(world.past().is_empty());
+        world.pods.insert("c-1".to_owned(), Pod { uid: "later".to_owned(), ..pod });
+        assert!(world.past()[0].contains("it was restored"), "{:?}", world.past());
     }
 
     #[test]

@@ -90,8 +90,11 @@ impl Registry {
         }
         let before = known.get(&who.pod).cloned();
         let claims = claims?;
-        let reasons =
-            if blank { reasons(&sets, &record, &living, &claims, &known) } else { Vec::new() };
+        let reasons = if blank {
+            reasons(&who.pod, &sets, &record, &living, &claims, &known)
+        } else {
+            Vec::new()
+        };
         let place = Place { namespace, set: set_name };
         let plan = &record.spec.plan;
         if blank && reasons.is_empty() && plan.vacant() > 0 {
@@ -160,7 +163,7 @@ impl Registry {
     /// That, as the bearer sees it.
     pub(super) fn view_around(&self, who: &Who, around: Around, before: Option<Member>) -> View {
         let Around { sets, record, pods, claims, claimed } = around;
-        let reasons = reasons(&sets, &record, &pods, &claims, &record.members());
+        let reasons = reasons(&who.pod, &sets, &record, &pods, &claims, &record.members());
         self.view_of(who, &sets, &record, pods, reasons, before, claimed)
     }
 
@@ -288,6 +291,7 @@ impl Registry {
 }
 
 fn reasons(
+    pod: &str,
     sets: &Sets,
     record: &ClusterRecord,
     pods: &BTreeMap<String, PodSeen>,
@@ -296,6 +300,7 @@ fn reasons(
 ) -> Vec<String> {
     past(&Facts {
         cluster: &sets.cluster,
+        pod,
         plan: &record.spec.plan,
         recorded: made(record.metadata.creation_timestamp.as_ref()),
         sets: &sets.facts(),

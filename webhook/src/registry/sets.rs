@@ -106,8 +106,7 @@ impl Sets {
             name: name.to_owned(),
             start: start(set),
             replicas: replicas(set),
-            parallel: spec(set)
-                .is_some_and(|s| s.pod_management_policy.as_deref() == Some("Parallel")),
+            parallel: is_parallel(set),
         };
         self.all().map(seen).collect()
     }
@@ -123,6 +122,7 @@ impl Sets {
             name: name.to_owned(),
             created: made(set.metadata.creation_timestamp.as_ref()),
             start: start(set),
+            parallel: is_parallel(set),
             templates: templates(set),
         };
         self.all().map(facts).collect()
@@ -189,6 +189,10 @@ pub(super) fn replicas(set: &StatefulSet) -> u32 {
 
 fn spec(set: &StatefulSet) -> Option<&StatefulSetSpec> {
     set.spec.as_ref()
+}
+
+fn is_parallel(set: &StatefulSet) -> bool {
+    spec(set).is_some_and(|s| s.pod_management_policy.as_deref() == Some("Parallel"))
 }
 
 fn start(set: &StatefulSet) -> u32 {

@@ -6,6 +6,7 @@ use cluster::past::{Claim, Facts, Made, SetFacts, past};
 
 use super::Record;
 use crate::kube::NAME;
+use crate::schedule::Management;
 use crate::world::World;
 
 /// The name of the set's claim template.
@@ -13,7 +14,7 @@ const TEMPLATE: &str = "data";
 
 impl World {
     /// Why it may, one sentence each.
-    pub fn reasons(&self, set: usize, record: &Record) -> Vec<String> {
+    pub fn reasons(&self, set: usize, ordinal: u32, record: &Record) -> Vec<String> {
         let s = &self.sets[set];
         let claims = s.claims.iter().map(|(ordinal, claim)| Claim {
             name: format!("{TEMPLATE}-{}", s.pod_name(*ordinal)),
@@ -24,10 +25,12 @@ impl World {
             name: NAME.to_owned(),
             created: made(s.created),
             start: 0,
+            parallel: self.schedule.config.pods == Management::Parallel,
             templates: vec![TEMPLATE.to_owned()],
         };
         past(&Facts {
             cluster: NAME,
+            pod: &s.pod_name(ordinal),
             plan: &record.plan,
             recorded: made(record.created),
             sets: &[facts],

@@ -28,7 +28,7 @@ impl World {
             Request::Propose(proposal) => self.propose(op, &proposal),
             Request::View => {
                 let record = self.record(op.set)?;
-                let reasons = self.reasons(op.set, record);
+                let reasons = self.reasons(op.set, op.ordinal, record);
                 let claims = self.claims_known(op.set);
                 Ok(Some(self.view(op, record, reasons, None, claims)))
             }
@@ -48,7 +48,8 @@ impl World {
                 self.ensure_record(set);
                 let record = self.record(set)?;
                 let blank = body.disk.identity.is_none() && !body.disk.data;
-                let reasons = if blank { self.reasons(set, record) } else { Vec::new() };
+                let reasons =
+                    if blank { self.reasons(set, op.ordinal, record) } else { Vec::new() };
                 let before = record.members.get(&pod).cloned();
                 let place = Place { namespace: self.sets[set].namespace, set: NAME };
                 let entry =
@@ -149,7 +150,7 @@ impl World {
 
     fn answer_of(&self, op: &Op) -> Result<Answer, Answer> {
         let record = self.record(op.set)?;
-        let reasons = self.reasons(op.set, record);
+        let reasons = self.reasons(op.set, op.ordinal, record);
         let before = record.members.get(&self.sets[op.set].pod_name(op.ordinal)).cloned();
         let claims = self.claims_known(op.set);
         Ok(self.view(op, record, reasons, before, claims))

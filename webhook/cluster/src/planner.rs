@@ -91,6 +91,8 @@ enum DiskState {
 
 #[derive(Debug)]
 struct DiskRead {
+    /// When it was read: ages count from then.
+    at: Millis,
     conf: Result<Option<NodesConf>, String>,
     /// What a file proves that can not be used as it is.
     remains: Option<Remains>,
@@ -172,6 +174,7 @@ impl Planner {
                 let whole = matches!(&conf, Ok(Some(c)) if c.trust() == Trust::Whole);
                 let remains = nodes_conf.filter(|_| !whole).map(|bytes| Remains::of(&bytes));
                 self.disk = DiskState::Read(Box::new(DiskRead {
+                    at: now,
                     conf,
                     remains,
                     data,

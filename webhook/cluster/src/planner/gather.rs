@@ -14,7 +14,7 @@ use super::{
 use crate::id::NodeId;
 use crate::net::{Address, Ports};
 use crate::nodes::{Flag, Node, NodesConf};
-use crate::protocol::{Disk, Register};
+use crate::protocol::{Disk, Register, Stopped};
 use crate::server::{Persistence, ServerConfig};
 
 // === impl Planner ===
@@ -40,6 +40,13 @@ impl Planner {
             DiskState::Read(disk) => Some(&**disk),
             _ => None,
         };
+        // What was so long ago when the disk was read is longer ago in a later try.
+        let since = read.map_or(0, |disk| now.0.saturating_sub(disk.at.0));
+        let older = |stopped: &Stopped| Stopped {
+            ago: stopped.ago.saturating_add(since),
+            linked_ago: stopped.linked_ago.map(|ago| ago.saturating_add(since)),
+            offset: stopped.offset,
+        };
         let failed = conf.into_iter().flat_map(NodesConf::nodes);
         let failed = failed.filter(|node| node.flags.contains(&Flag::Failing));
         poll.actions.push(Action::Register(Box::new(Register {
@@ -51,8 +58,8 @@ impl Planner {
                 data,
                 keeps: config.persistence() != Persistence::Nothing,
                 mark: read.and_then(|disk| disk.mark.clone()),
-                written_ago: read.and_then(|disk| disk.written_ago),
-                stopped: read.and_then(|disk| disk.stopped.clone()),
+                written_ago: read.and_then(|disk| disk.written_ago?.checked_add(since)),
+                stopped: read.and_then(|disk| disk.stopped.as_ref().map(older)),
                 failed: failed.map(|node| node.id).collect(),
             },
             node_id: self.declared,

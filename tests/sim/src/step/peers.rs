@@ -61,7 +61,7 @@ impl World {
             link: proc.repl.map(|r| if r.up.is_some() { Link::Up } else { Link::Down }),
             // Each server's data are its own until it has copied somebody else's.
             stream: Some(format!("{:?}", proc.copy_of.unwrap_or(id))),
-            keys: !proc.data.is_empty(),
+            keys: proc.data.count() as u64,
         };
         (delay, Inspected::Node(Box::new(inspection)))
     }

@@ -142,8 +142,8 @@ pub struct Inspection {
     pub link: Option<Link>,
     /// Whose data these are (`master_replid`): a replica that has copied a server has that one's.
     pub stream: Option<String>,
-    /// Whether it holds any keys.
-    pub keys: bool,
+    /// How many keys it holds.
+    pub keys: u64,
 }
 
 // === impl Inspection ===
@@ -165,7 +165,7 @@ impl Inspection {
         });
         let offset = offset.and_then(|v| v.parse().ok()).unwrap_or(0);
         let stream = said("master_replid").map(str::to_owned);
-        Ok(Self { nodes, offset, link, stream, keys: *keys > 0 })
+        Ok(Self { nodes, offset, link, stream, keys: u64::try_from(*keys).unwrap_or(0) })
     }
 }
 

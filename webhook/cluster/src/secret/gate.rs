@@ -43,7 +43,7 @@ pub fn replicas(me: &Inspection) -> Vec<SocketAddr> {
 /// Judges a server by what it says and what its replicas say.
 pub fn look(me: &Inspection, mates: &[(SocketAddr, Inspected)]) -> Gate {
     let Some(own) = me.nodes.myself() else { return Gate::Wait("its own line".to_owned()) };
-    if !own.is_master() || own.slots.is_empty() || me.keys {
+    if !own.is_master() || own.slots.is_empty() || me.keys > 0 {
         return Gate::Open;
     }
     let known = mates.iter().filter_map(|(at, found)| match found {
@@ -61,7 +61,7 @@ pub fn look(me: &Inspection, mates: &[(SocketAddr, Inspected)]) -> Gate {
     }
     // Whoever is linked copies this server already: there is nothing left to be saved.
     let heirs = known.filter(|(_, mate, them)| {
-        them.master == Some(own.id) && mate.keys && mate.link == Some(Link::Down)
+        them.master == Some(own.id) && mate.keys > 0 && mate.link == Some(Link::Down)
     });
     match heirs.max_by_key(|(_, mate, _)| mate.offset) {
         Some((at, mate, them)) if has_majority(&mate.nodes, own.id) => {

@@ -164,7 +164,7 @@ impl World {
             },
             link: me.master.map(|_| self.copies.get(&me.id).map_or(Link::Down, |_| Link::Up)),
             stream: Some(self.copies.get(&me.id).unwrap_or(&me.id).to_string()),
-            keys: self.full.contains(&me.id),
+            keys: u64::from(self.full.contains(&me.id)),
         }
     }
 

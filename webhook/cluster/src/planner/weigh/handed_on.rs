@@ -150,7 +150,7 @@ impl Weak<'_> {
         if self.patient() {
             return Some(self.not_yet(heir));
         }
-        if self.data && !found.keys {
+        if self.data && found.keys == 0 {
             return Some(self.refuse(format!(
                 "the record names {heir} heir of this member's slots, and it has no data, which this \
                  one has: let a person decide, by `mooring promote`"

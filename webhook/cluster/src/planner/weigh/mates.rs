@@ -88,6 +88,10 @@ impl Weak<'_> {
         alive: &BTreeSet<NodeId>,
     ) -> Vec<Mate> {
         let Some(view) = self.view else { return Vec::new() };
+        let mut failed: BTreeSet<NodeId> =
+            view.members.values().flat_map(|m| m.disk.failed.iter().copied()).collect();
+        let own = self.conf.iter().flatten().flat_map(NodesConf::nodes);
+        failed.extend(own.filter(|n| n.flags.contains(&Flag::Failing)).map(|n| n.id));
         let mut mates = Vec::new();
         for (name, member) in all_members(view) {
             let identity = record::known_identity(&view.plan, &view.name, &name, &member);
@@ -126,6 +130,7 @@ impl Weak<'_> {
                 mates.push(Mate {
                     id,
                     certain: member.disk.data,
+                    cut_off: failed.contains(&id),
                     offset: said.and_then(|m| Some(m.disk.stopped.as_ref()?.offset)),
                     synced: said.and_then(synced),
                     since: Reverse(moment::micros(&member.registered_at)),
@@ -146,6 +151,8 @@ pub(super) struct Mate {
     pub(super) pod: String,
     /// Whether data were seen on its disk.
     pub(super) certain: bool,
+    /// Whether members that have started since, or this one, had given it up before they stopped.
+    cut_off: bool,
     /// Its offset when it was asked to stop, if its step has said so since.
     offset: Option<u64>,
     /// When it took something over last, in the same way.
@@ -163,7 +170,8 @@ pub(super) struct Mate {
 impl Mate {
     /// The best heir has the highest: the newest data that are there, then the one that ran longest.
     pub(super) fn rank(&self) -> impl Ord + use<> {
-        (self.certain && self.comes, self.offset, self.synced, self.since, self.certain)
+        let known = self.certain && self.comes;
+        (known, !self.cut_off, self.offset, self.synced, self.since, self.certain)
     }
 
     /// What is said while it is out of reach: naming it heir would not make it a master, and

@@ -88,9 +88,10 @@ impl Weak<'_> {
             .collect();
         // Keys alone count. A replica that has read its log and has not met its master since has
         // them all and an offset of 0: the offset only ranks those that have one.
-        let with_data = mates.iter().filter(|(_, i)| i.keys && !self.copies_another(i, me.id));
-        // Then the newest disk counts.
-        if let Some((at, heir)) = with_data.max_by_key(|(_, i)| (i.offset, self.synced(i))) {
+        let with_data = mates.iter().filter(|(_, i)| i.keys > 0 && !self.copies_another(i, me.id));
+        // Then the newest disk counts, and where nothing is known of it, whoever holds more.
+        if let Some((at, heir)) = with_data.max_by_key(|(_, i)| (i.offset, self.synced(i), i.keys))
+        {
             return self.promote(*at, heir, me);
         }
         let alive: BTreeSet<NodeId> =

@@ -276,7 +276,7 @@ impl World {
         self.act(to, |proc, cx| proc.import(cx, unit));
         self.act(from, |proc, cx| proc.export(cx, unit, gets.id));
         // Each key is deleted on the source's replicas, too.
-        let linked = |proc: &&Proc| World::is_linked(proc, from);
+        let linked = |proc: &&Proc| Self::is_linked(proc, from);
         let replicas: Vec<_> = self.procs.iter().filter(linked).map(|proc| proc.with.id).collect();
         for replica in replicas {
             self.lose(replica, &keys);

@@ -228,7 +228,7 @@ fn deny(ground: &Ground, instance: &str) -> Result<()> {
     Ok(())
 }
 
-fn scale_mooring(ground: &Ground, replicas: u32) -> Result<()> {
+pub(super) fn scale_mooring(ground: &Ground, replicas: u32) -> Result<()> {
     let deployment = format!("deployment/{DEPLOYMENT}");
     let replicas_flag = format!("--replicas={replicas}");
     ground.kubectl.run(&["scale", "-n", SYSTEM, &deployment, &replicas_flag])?;

@@ -7,6 +7,7 @@ mod admission;
 mod conditions;
 mod groups;
 mod matrix;
+mod restores;
 mod safety;
 mod secrets;
 

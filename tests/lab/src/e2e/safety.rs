@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::conditions::{disk_lost, hold, release};
-use super::{Case, groups, must_recover, on_set};
+use super::{Case, groups, must_recover, on_set, restores};
 use crate::clock;
 use crate::ground::{Engine, Ground};
 use crate::manifests;
@@ -37,6 +37,8 @@ pub(super) fn cases() -> Vec<Case> {
         Case { name: "safety::record-deleted".to_owned(), run: Box::new(record_deleted) },
         Case { name: "safety::group".to_owned(), run: Box::new(groups::masters_and_replicas) },
         Case { name: "safety::group-adopted".to_owned(), run: Box::new(groups::adopted) },
+        Case { name: "safety::orphaned".to_owned(), run: Box::new(restores::orphaned) },
+        Case { name: "safety::restored".to_owned(), run: Box::new(restores::restored) },
     ]
 }
 

@@ -49,7 +49,7 @@ pub(crate) enum Case {
 
 /// All of them. Each begins with the set as the one before has left it; those that are timed come
 /// first.
-pub(crate) const CASES: [Case; 29] = [
+pub(crate) const CASES: [Case; 30] = [
     Case::Form,
     Case::Outage(Order::Parallel),
     Case::Outage(Order::Ordered),
@@ -78,6 +78,7 @@ pub(crate) const CASES: [Case; 29] = [
     Case::Accident(Accident::Restart(Gone::Emptied)),
     Case::Accident(Accident::Restart(Gone::NeverKept)),
     Case::Accident(Accident::Passwords),
+    Case::Accident(Accident::Rotation),
     Case::Accident(Accident::Late),
 ];
 

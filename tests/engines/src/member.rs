@@ -52,6 +52,13 @@ pub(crate) enum Door {
     Open,
     /// Whoever knows this other password, which it shows to its master, too.
     Other(&'static str),
+    /// Whoever knows one of two passwords, of which it shows the first one to its master.
+    Both {
+        /// What it shows.
+        shows: &'static str,
+        /// The other one.
+        other: &'static str,
+    },
 }
 
 /// What a server writes to its disk, beside nodes.conf.
@@ -276,19 +283,30 @@ impl Member {
             Keeps::Log => &[("--appendonly", "yes")],
             Keeps::Nothing => &[("--appendonly", "no"), ("--save", "")],
         };
-        let password = match self.door {
-            Door::Locked => Some(client::PASSWORD),
-            Door::Other(password) => Some(password),
-            Door::Open => None,
+        let plain = options.into_iter().chain(keeps.iter().copied());
+        let plain = plain.flat_map(|(name, value)| [name.to_owned(), value.to_owned()]);
+        plain.chain(self.door.words()).collect()
+    }
+}
+
+// === impl Door ===
+
+impl Door {
+    /// The server's options for it.
+    fn words(self) -> Vec<String> {
+        let one = |password: &str| {
+            ["--requirepass", password, "--masterauth", password].map(str::to_owned)
         };
-        let password =
-            password.into_iter().flat_map(|p| [("--requirepass", p), ("--masterauth", p)]);
-        let all = options
-            .into_iter()
-            .chain(keeps.iter().copied())
-            .chain(password)
-            .flat_map(|(name, value)| [name, value]);
-        all.map(str::to_owned).collect()
+        match self {
+            Self::Open => Vec::new(),
+            Self::Locked => one(client::PASSWORD).into(),
+            Self::Other(password) => one(password).into(),
+            Self::Both { shows, other } => {
+                let (first, second) = (format!(">{shows}"), format!(">{other}"));
+                let user = ["--user", "default", "on", &first, &second, "allkeys", "allcommands"];
+                user.into_iter().chain(["--masterauth", shows]).map(str::to_owned).collect()
+            }
+        }
     }
 }
 

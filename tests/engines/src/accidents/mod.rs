@@ -24,6 +24,7 @@ mod late;
 pub(crate) mod missing;
 mod passwords;
 pub(crate) mod restart;
+mod rotation;
 pub(crate) mod stale;
 pub(crate) mod stranger;
 
@@ -46,6 +47,8 @@ pub(crate) enum Accident {
     Restart(restart::Gone),
     /// A rolling change of passwords begins with a replica.
     Passwords,
+    /// Passwords are changed in three rollouts, with a time in which both are let in.
+    Rotation,
     /// A master comes back late, and its replica hears of it from others first.
     Late,
 }
@@ -60,6 +63,8 @@ enum Part {
 /// Why there is no answer on Redis 5.
 const NO_USERS: &str = "Redis 5 knows no users, so there is no replication secret: set requirepass \
                         and masterauth of the cluster's own";
+/// Why there is no rotation on Redis 5.
+const NO_SECOND: &str = "Redis 5 knows one password only: change it on all at once";
 /// Where a member goes whose address is taken.
 const FREE_NODE: u8 = 6;
 /// By when a replica is emptied that will be: it was after 1.6 s at the latest.
@@ -91,6 +96,7 @@ impl Accident {
             Self::Restart(restart::Gone::Emptied) => "restart-empty",
             Self::Restart(restart::Gone::NeverKept) => "restart-persists-nothing",
             Self::Passwords => "passwords",
+            Self::Rotation => "rotation",
             Self::Late => "late-master",
         }
     }
@@ -100,8 +106,14 @@ impl Accident {
         if self == Self::Emptied {
             return emptied::run(set);
         }
-        if self.needs_users() && !set.version.knows_users() {
-            return Ok(Measured { control: Some(Control::Open(NO_USERS)), ..Measured::NOTHING });
+        if !set.version.knows_users() {
+            let why = match self {
+                Self::Rotation => Some(NO_SECOND),
+                _ => self.needs_users().then_some(NO_USERS),
+            };
+            if let Some(why) = why {
+                return Ok(Measured { control: Some(Control::Open(why)), ..Measured::NOTHING });
+            }
         }
         set.kill(|_| true)?;
         let measured = match self {
@@ -113,6 +125,7 @@ impl Accident {
             Self::Stranger(kind) => stranger::run(set, kind)?,
             Self::Restart(gone) => restart::run(set, gone)?,
             Self::Passwords => passwords::run(set)?,
+            Self::Rotation => rotation::run(set)?,
             Self::Late => late::run(set)?,
         };
         // The cases after it find the set as it was.

@@ -89,7 +89,7 @@ fn control(beside: &Set) -> Result<Control, String> {
 }
 
 /// A member is restarted with the new password, and is a replica again.
-fn rolled(set: &mut Set, replica: usize) -> Result<Client, String> {
+pub(super) fn rolled(set: &mut Set, replica: usize) -> Result<Client, String> {
     let member = set.members.get_mut(replica).ok_or("there is no such member")?;
     member.door = Door::Other(NEW);
     let at = member.address();
@@ -111,7 +111,7 @@ fn rolled(set: &mut Set, replica: usize) -> Result<Client, String> {
 }
 
 /// Whether the gate would hold this server's pod, by the link alone.
-fn held(server: &mut Client) -> Result<(), String> {
+pub(super) fn held(server: &mut Client) -> Result<(), String> {
     let mut ok = 0;
     let began = Instant::now();
     while began.elapsed() < WATCHED {
@@ -133,7 +133,11 @@ fn held(server: &mut Client) -> Result<(), String> {
 /// Who owns slots, by a master's word.
 fn owners(set: &Set) -> Result<Vec<NodeId>, String> {
     let at = set.members.get(set.a_master()?).ok_or("there is no such member")?.address();
-    let nodes = Client::connect(at, EMPTIED)?.text(&["CLUSTER", "NODES"])?;
+    owners_in(&Client::connect(at, EMPTIED)?.text(&["CLUSTER", "NODES"])?)
+}
+
+/// Who owns slots, by a server's CLUSTER NODES.
+pub(super) fn owners_in(nodes: &str) -> Result<Vec<NodeId>, String> {
     let nodes = NodesConf::parse(nodes.as_bytes()).map_err(|e| e.to_string())?;
     let owners = nodes.nodes().filter(|n| n.is_master() && !n.slots.is_empty());
     let mut ids: Vec<NodeId> = owners.map(|n| n.id).collect();
@@ -141,7 +145,7 @@ fn owners(set: &Set) -> Result<Vec<NodeId>, String> {
     Ok(ids)
 }
 
-fn replicas(set: &Set) -> Result<Vec<usize>, String> {
+pub(super) fn replicas(set: &Set) -> Result<Vec<usize>, String> {
     let masters = set.masters()?;
     Ok((0..set.members.len()).filter(|n| !masters.contains(n)).collect())
 }

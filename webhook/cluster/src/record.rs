@@ -311,8 +311,9 @@ impl Standing<'_> {
         if identity.role == Role::Master && other {
             return Err(format!("{pod} owns slots of its own"));
         }
-        // A server that keeps nothing has its data while it runs; whoever proposes has seen them.
-        let runs = self.pods.get(pod).is_some_and(|p| p.running && p.uid == member.pod_uid);
+        // A server that keeps nothing has its data while it runs; whoever proposes has seen them, also
+        // where the record was restored and knows an earlier pod only.
+        let runs = self.pods.get(pod).is_some_and(|p| p.running);
         if !runs && !may_hold_data(member) {
             return Err(format!("the disk of {pod} is empty"));
         }

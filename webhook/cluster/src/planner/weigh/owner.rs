@@ -72,6 +72,11 @@ impl Weak<'_> {
             if since < FORCE_PATIENCE.0 {
                 return Step::Wait(format!("{} to be elected", force.id));
             }
+            // Those who could vote may not want to: a table that was filled under another's address
+            // has epochs that are not the owner's.
+            if force.how == How::Vote && self.view.is_some() && self.weighing.refused.is_none() {
+                return self.name_and_promote(force.at, force.id, me);
+            }
             return self.refuse(format!(
                 "this member's disk is empty and its replica {} has the data, but was not elected \
                  in time; trying again",
@@ -247,6 +252,11 @@ impl Weak<'_> {
         if self.weighing.lasts(self.now) < MAJORITY_PATIENCE {
             return Step::Wait("a majority of masters that can elect".to_owned());
         }
+        self.name_and_promote(at, id, me)
+    }
+
+    /// The record names it heir, and then it takes over.
+    fn name_and_promote(&self, at: SocketAddr, id: NodeId, me: &Node) -> Step {
         match self.view {
             Some(view) if view.successions.get(&me.id).is_some_and(|s| s.heir == id) => {
                 Step::Force { at, id, how: How::Record, of: me.id }

@@ -23,6 +23,10 @@ use crate::client::{self, Client};
 use crate::registry::{Registry, SET};
 use crate::{disk, ground};
 
+mod door;
+
+pub(crate) use door::Door;
+
 /// Where a new member's server listens.
 const PORT: u16 = 6379;
 /// A planner that has not ended by then hangs.
@@ -41,24 +45,6 @@ pub(crate) struct Member {
     pub(crate) door: Door,
     pub(crate) keeps: Keeps,
     server: Option<Child>,
-}
-
-/// Who may talk to a server.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Door {
-    /// Whoever knows the set's password, members included.
-    Locked,
-    /// Everybody: no password is set.
-    Open,
-    /// Whoever knows this other password, which it shows to its master, too.
-    Other(&'static str),
-    /// Whoever knows one of two passwords, of which it shows the first one to its master.
-    Both {
-        /// What it shows.
-        shows: &'static str,
-        /// The other one.
-        other: &'static str,
-    },
 }
 
 /// What a server writes to its disk, beside nodes.conf.
@@ -286,27 +272,6 @@ impl Member {
         let plain = options.into_iter().chain(keeps.iter().copied());
         let plain = plain.flat_map(|(name, value)| [name.to_owned(), value.to_owned()]);
         plain.chain(self.door.words()).collect()
-    }
-}
-
-// === impl Door ===
-
-impl Door {
-    /// The server's options for it.
-    fn words(self) -> Vec<String> {
-        let one = |password: &str| {
-            ["--requirepass", password, "--masterauth", password].map(str::to_owned)
-        };
-        match self {
-            Self::Open => Vec::new(),
-            Self::Locked => one(client::PASSWORD).into(),
-            Self::Other(password) => one(password).into(),
-            Self::Both { shows, other } => {
-                let (first, second) = (format!(">{shows}"), format!(">{other}"));
-                let user = ["--user", "default", "on", &first, &second, "allkeys", "allcommands"];
-                user.into_iter().chain(["--masterauth", shows]).map(str::to_owned).collect()
-            }
-        }
     }
 }
 

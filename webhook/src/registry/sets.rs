@@ -95,7 +95,7 @@ impl Sets {
         self.all.get(&self.own)
     }
 
-    /// The others.
+    /// All of them by name.
     pub(super) fn all(&self) -> impl Iterator<Item = (&str, &StatefulSet)> {
         self.all.iter().map(|(name, set)| (name.as_str(), set))
     }

@@ -73,8 +73,13 @@ impl Wanted {
     /// The parts that a plan's StatefulSets are to have; where nobody has registered (`unused`)
     /// those that are gone lose theirs.
     pub(super) fn arranged(&self, plan: &Plan, unused: bool) -> Vec<Part> {
-        if self.parts.is_empty() || (plan.sets.is_empty() && !unused) {
-            return plan.sets.clone();
+        match (self.parts.is_empty(), unused) {
+            // A record of this name that nobody uses is this StatefulSet's.
+            (true, true) => return Vec::new(),
+            (true, false) => return plan.sets.clone(),
+            // One that grew into a group: its seats are all taken.
+            (false, false) if plan.sets.is_empty() => return Vec::new(),
+            (false, _) => {}
         }
         let shape = if unused { self.shape } else { plan.shape() };
         let there = |name: &str| self.parts.iter().find(|part| part.name == name);
@@ -167,6 +172,9 @@ mod tests {
     #[case::in_use("m:3 gone:3", "m:3 r:3", false, "m:3 gone:3")]
     #[case::adopted_one_by_one("m:3", "m:3 r:4", false, "m:3 r:3")]
     #[case::grown("m:3 r:3", "m:4 r:4 more:2", false, "m:3 r:3")]
+    #[case::one_alone("a:3 b:3", "", true, "")]
+    #[case::one_that_left("m:3 r:3", "", false, "m:3 r:3")]
+    #[case::one_that_grew("", "m:3 r:3", false, "")]
     fn seats_are_given_once(
         #[case] planned: &str,
         #[case] there: &str,

@@ -97,7 +97,11 @@ fn facts(object: &Value) -> Vec<String> {
     lines.push(format!("directory: {}{known}", dir.path));
     if is_set && let Some(Ok(shape)) = Wanted::shape(object) {
         let Shape { shards, replicas_per_shard } = shape;
-        lines.push(format!("shape: {shards} shards with {replicas_per_shard} replicas each"));
+        let of = knobs
+            .group
+            .map(|group| format!(" of the group {group}, all its StatefulSets together"));
+        let of = of.unwrap_or_default();
+        lines.push(format!("shape{of}: {shards} shards with {replicas_per_shard} replicas each"));
     }
     lines
 }
@@ -135,5 +139,18 @@ spec:
         let bad = SET.replace("LABEL", names::CLUSTER).replace("replicas: 6", "replicas: 7");
         assert!(explained(&bad).contains("is denied: 7 pods can be divided"), "{bad}");
         assert_eq!(explained("kind: Service\n"), "");
+        let labels = format!(
+            "{}: enabled, {}: all, {}: '3', {}: '2'",
+            names::CLUSTER,
+            names::GROUP,
+            names::SHARDS,
+            names::REPLICAS_PER_SHARD
+        );
+        let text = explained(&SET.replace("LABEL: enabled", &labels));
+        assert!(
+            text.contains("shape of the group all, all its StatefulSets together: 3 shards"),
+            "{text}"
+        );
+        assert!(text.contains("warning: the group all has 6 of the 9 pods"), "{text}");
     }
 }

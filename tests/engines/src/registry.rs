@@ -156,6 +156,7 @@ impl Registry {
             node_id: entry.node_id,
             ips: body.ips.clone(),
             ports: body.ports,
+            lingering: record::lingering(kept, &uid, |_| false),
             pod_uid: uid,
             registered_at: now(),
             disk: entry.disk,
@@ -209,6 +210,9 @@ impl Registry {
         let generation = state.plan.generation;
         let Some(member) = state.members.get_mut(pod) else { return };
         member.decision = Some(report.reason.clone());
+        if report.is_of_a_start() {
+            member.lingering.clear();
+        }
         if report.bootstrapped {
             (member.bootstrapped, member.generation, member.was) = (true, generation, None);
         }
@@ -244,6 +248,7 @@ impl Registry {
             members,
             pods: state.pods.clone(),
             earlier,
+            ended: BTreeMap::new(),
             claims: Some(self.claims()),
             successions: state.successions.clone(),
             heirs: HeirPolicy::Fresh,

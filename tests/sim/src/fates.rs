@@ -123,6 +123,9 @@ impl World {
         self.abort_step(set, pod);
         let now = self.now();
         self.sets[set].blocked.insert(pod, now + ms);
+        if let Some(pod) = self.sets[set].pods.get_mut(&pod) {
+            pod.deleting = false;
+        }
         self.remove_pod(set, pod);
     }
 

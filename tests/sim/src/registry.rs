@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cluster::id::NodeId;
 use cluster::plan::Plan;
 use cluster::planner::Fact;
-use cluster::protocol::{Member, Proposal, Register, Report, Succession, View};
+use cluster::protocol::{Lingering, Member, Proposal, Register, Report, Succession, View};
 use cluster::record::{self, Change};
 
 use crate::hooks::HookId;
@@ -108,6 +108,7 @@ struct Found {
     reasons: Vec<String>,
     claims: Option<BTreeSet<String>>,
     entry: record::Entry,
+    lingering: Vec<Lingering>,
     written: Option<Record>,
 }
 

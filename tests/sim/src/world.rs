@@ -3,7 +3,7 @@
 //! Guarantees: deterministic; the planner and the registry's judge in it are the real ones, and
 //! everything else is modelled around them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use cluster::planner::Fact;
 use cluster::server::ServerConfig;
@@ -84,7 +84,7 @@ pub struct World {
     /// Where it tells what happens.
     pub trace: Trace,
     /// The uids of pods that the registry has seen end.
-    pub ended: BTreeSet<String>,
+    pub ended: BTreeMap<String, u64>,
 }
 
 /// A master that was started although somebody else owned its slots at a higher epoch.
@@ -203,7 +203,7 @@ impl World {
             crashes: BTreeMap::new(),
             slow: BTreeMap::new(),
             trace,
-            ended: BTreeSet::new(),
+            ended: BTreeMap::new(),
             schedule,
         }
     }

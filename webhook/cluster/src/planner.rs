@@ -22,7 +22,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::id::NodeId;
 use crate::net::Address;
 use crate::nodes::{NodesConf, Remains, Trust};
-use crate::protocol::{Mark, Member, Report, Stopped, View};
+use crate::protocol::{Mark, Member, REFUSED, Report, Stopped, View};
 use crate::record::{self, Place};
 use crate::server::{Persistence, ServerConfig};
 use decide::{Decision, Sound};
@@ -365,7 +365,7 @@ impl Planner {
     }
 
     fn refuse(&mut self, why: String) {
-        let report = self.view().map(|_| Action::Report(Report::warning("Refused", &why)));
+        let report = self.view().map(|_| Action::Report(Report::warning(REFUSED, &why)));
         self.ending = Some(Ending::of(report.into_iter().chain([Action::Refuse(why)])));
     }
 

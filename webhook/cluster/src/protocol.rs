@@ -158,6 +158,10 @@ pub struct Member {
     /// What its disk held then.
     #[serde(default)]
     pub disk: Disk,
+    /// Where servers may still run of pods that had this name before: nobody has seen them end, and no
+    /// pod's server has started since.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lingering: Vec<Lingering>,
     /// What it was when a disk of its last said so; kept while its disk says nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub was: Option<Identity>,
@@ -173,6 +177,15 @@ pub struct Member {
     /// The last decision of its step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<String>,
+}
+
+/// Where the server of a pod may still run that was deleted by force.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Lingering {
+    /// The pod's addresses.
+    pub ips: Vec<IpAddr>,
+    /// Its server's ports.
+    pub ports: Ports,
 }
 
 /// What a running server says of itself.
@@ -273,6 +286,9 @@ pub struct Report {
     pub server: Option<ServerSeen>,
 }
 
+/// The reason of a report of a step that ends without a server.
+pub const REFUSED: &str = "Refused";
+
 /// How loud a report is: the type of the Event.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Severity {
@@ -306,6 +322,11 @@ impl Report {
             node_id: None,
             server: None,
         }
+    }
+
+    /// Whether it says that this pod's server starts, or runs.
+    pub fn is_of_a_start(&self) -> bool {
+        self.reason != REFUSED
     }
 
     /// A report that somebody should look at.

@@ -15,8 +15,10 @@ use crate::slot::SlotRange;
 
 pub(crate) use identity::planned;
 pub use identity::{has_begun, identities, known_identity, remembered};
+pub use lingering::lingering;
 
 mod identity;
+mod lingering;
 
 /// What the registry knows when it is asked for a change.
 #[derive(Clone, Debug)]
@@ -275,7 +277,7 @@ impl Standing<'_> {
         }
         match known(*heir) {
             Some((pod, member, identity)) => self.may_inherit(pod, member, &identity, slots)?,
-            // The record was lost: a member that has not registered since may be the one.
+            // The record was lost or rolled back: a member that has not registered since may be the one.
             None if self.knows_not_all() => {}
             None => return Err(format!("{heir} is not a member that has registered")),
         }
@@ -320,10 +322,14 @@ impl Standing<'_> {
         Ok(())
     }
 
-    /// Whether there are pods or claims of which no member has registered.
+    /// Whether there are pods or claims of which no member has registered, or none since its pod went.
     fn knows_not_all(&self) -> bool {
+        let present = |name: &String| {
+            let member = self.members.get(name);
+            member.zip(self.pods.get(name)).is_some_and(|(member, pod)| member.pod_uid == pod.uid)
+        };
         let claimed = self.claims.into_iter().flatten();
-        self.pods.keys().chain(claimed).any(|name| !self.members.contains_key(name))
+        self.pods.keys().chain(claimed).any(|name| !present(name))
     }
 
     /// Whether the former owner has its slots again since, by anybody's disk.

@@ -39,6 +39,15 @@ pub fn dialled(replication: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(field(replication, "master_host")?.parse().ok()?, port))
 }
 
+/// How many seconds ago a replica lost the link to its master, by INFO replication; `None` if it has not
+/// had one since it dials this master (-1; on 5.0 and 6.0 the seconds since 1970).
+pub fn link_lost(replication: &str) -> Option<u64> {
+    let seconds = field(replication, "master_link_down_since_seconds")?.parse().ok()?;
+    (seconds < A_DECADE).then_some(seconds)
+}
+
+const A_DECADE: u64 = 10 * 365 * 86_400;
+
 /// A server that copies another one, by that one's INFO replication:
 /// `slave0:ip=10.0.0.4,port=6379,state=online,offset=42,lag=0`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -29,6 +29,7 @@ pub(crate) fn member(pod_uid: &str, node_id: Option<NodeId>, ips: &[IpAddr]) -> 
         pod_uid: pod_uid.to_owned(),
         registered_at: String::new(),
         disk: Disk::default(),
+        lingering: Vec::new(),
         was: None,
         bootstrapped: true,
         generation: 1,

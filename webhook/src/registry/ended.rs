@@ -4,7 +4,7 @@
 //! containers as terminated. One that was deleted by force may still run. A replica knows the ends
 //! that it has seen itself: what it does not know is never said to have ended.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use futures::StreamExt;
@@ -21,7 +21,8 @@ pub(super) struct Ended(Arc<Mutex<Uids>>);
 
 #[derive(Debug, Default)]
 struct Uids {
-    known: HashSet<String>,
+    /// With the moment at which the last of its containers terminated, if any ever ran.
+    known: HashMap<String, Option<String>>,
     order: VecDeque<String>,
 }
 
@@ -30,7 +31,12 @@ struct Uids {
 impl Ended {
     /// Whether a pod was seen to end.
     pub(super) fn contains(&self, uid: &str) -> bool {
-        self.0.lock().is_ok_and(|uids| uids.known.contains(uid))
+        self.0.lock().is_ok_and(|uids| uids.known.contains_key(uid))
+    }
+
+    /// When a pod's last container terminated (RFC 3339, cut to the second), if that was seen.
+    pub(super) fn at(&self, uid: &str) -> Option<String> {
+        self.0.lock().ok()?.known.get(uid).cloned().flatten()
     }
 
     /// Watches injected pods for ever.
@@ -53,19 +59,19 @@ impl Ended {
     #[cfg(test)]
     pub(super) fn of(uids: &[&str]) -> Self {
         let ended = Self::default();
-        uids.iter().for_each(|uid| ended.add(uid));
+        uids.iter().for_each(|uid| ended.add(uid, None));
         ended
     }
 
     fn note(&self, pod: &Pod) {
         if let Some(uid) = pod.metadata.uid.as_ref().filter(|_| is_over(pod)) {
-            self.add(uid);
+            self.add(uid, finished_at(pod));
         }
     }
 
-    fn add(&self, uid: &str) {
+    fn add(&self, uid: &str, at: Option<String>) {
         if let Ok(mut uids) = self.0.lock()
-            && uids.known.insert(uid.to_owned())
+            && uids.known.insert(uid.to_owned(), at).is_none()
         {
             uids.order.push_back(uid.to_owned());
             if uids.order.len() > REMEMBERED_AT_MOST
@@ -97,6 +103,12 @@ fn is_over(pod: &Pod) -> bool {
         && containers.iter().all(|c| c.state.as_ref().is_some_and(|s| s.terminated.is_some()))
 }
 
+fn finished_at(pod: &Pod) -> Option<String> {
+    let containers = pod.status.as_ref()?.container_statuses.as_deref().unwrap_or_default();
+    let states = containers.iter().filter_map(|c| c.state.as_ref()?.terminated.as_ref());
+    states.filter_map(|t| Some(t.finished_at.as_ref()?.0)).max().map(|at| at.to_string())
+}
+
 const REMEMBERED_AT_MOST: usize = 100_000;
 
 #[cfg(test)]
@@ -123,7 +135,7 @@ mod tests {
 
     #[test]
     fn only_what_is_seen_has_ended() {
-        let dead = json!({"terminated": {"exitCode": 0}});
+        let dead = json!({"terminated": {"exitCode": 0, "finishedAt": "2026-01-01T00:00:09Z"}});
         let alive = json!({"running": {}});
         assert!(is_over(&pod(true, Some("n"), "Running", std::slice::from_ref(&dead))));
         assert!(!is_over(&pod(true, Some("n"), "Running", &[alive])), "deleted by force");
@@ -134,5 +146,8 @@ mod tests {
         let ended = Ended::default();
         ended.note(&pod(true, None, "Pending", &[]));
         assert!(ended.contains("u") && !ended.contains("v"));
+        assert_eq!(ended.at("u"), None, "it never ran");
+        ended.note(&pod(true, Some("n"), "Running", std::slice::from_ref(&dead)));
+        assert_eq!(ended.at("u").as_deref(), Some("2026-01-01T00:00:09Z"));
     }
 }

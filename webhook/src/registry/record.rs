@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cluster::id::NodeId;
 use cluster::net::Ports;
 use cluster::plan::Plan;
-use cluster::protocol::{Disk, Identity, Mark, Member, Role, Stopped, Succession};
+use cluster::protocol::{Disk, Identity, Lingering, Mark, Member, Role, Stopped, Succession};
 use kube::CustomResource;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -104,6 +104,8 @@ pub struct Entry<'a> {
     pub disk: &'a Disk,
     /// See [`Member::was`].
     pub was: Option<&'a Identity>,
+    /// See [`Member::lingering`].
+    pub lingering: &'a [Lingering],
 }
 
 // === impl Entry ===
@@ -127,6 +129,7 @@ impl Entry<'_> {
                 "failed": self.disk.failed,
             },
             "was": self.was.map(identity),
+            "lingering": (!self.lingering.is_empty()).then_some(self.lingering),
         })
     }
 }
@@ -202,6 +205,7 @@ mod tests {
             registered_at: "t1",
             disk: &full,
             was: None,
+            lingering: &[Lingering { ips: ips.to_vec(), ports: Ports::plain(6379) }],
         };
         let mut stored = merged(json!({}), &first.merge());
         stored["bootstrapped"] = json!(true);
@@ -210,13 +214,22 @@ mod tests {
         let blank = Disk::default();
         let ports = Ports { tcp: None, tls: None, bus: 4 };
         let was = full.identity.as_ref();
-        let second = Entry { node_id: None, disk: &blank, ports, pod_uid: "u2", was, ..first };
+        let second = Entry {
+            node_id: None,
+            disk: &blank,
+            ports,
+            pod_uid: "u2",
+            was,
+            lingering: &[],
+            ..first
+        };
         let member: Member =
             serde_json::from_value(merged(stored.clone(), &second.merge())).unwrap();
         assert_eq!(member.disk, blank);
         assert_eq!((member.node_id, member.ports), (None, ports));
         assert_eq!(member.was, full.identity);
         assert!(member.bootstrapped && member.server.is_some());
+        assert_eq!(member.lingering, []);
 
         let mut master = full.clone();
         if let Some(identity) = &mut master.identity {

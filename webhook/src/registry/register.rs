@@ -104,6 +104,8 @@ impl Registry {
             record::entry(place, cluster, plan, &who.pod, body, before.as_ref(), &reasons);
         let node_id = who_it_is.node_id;
 
+        let ended = |uid: &str| self.ended.contains(uid);
+        let lingering = record::lingering(before.as_ref(), &who.uid, ended);
         let registered_at = format!("{:.6}", Timestamp::now());
         let entry = Entry {
             node_id,
@@ -113,6 +115,7 @@ impl Registry {
             registered_at: &registered_at,
             disk: &who_it_is.disk,
             was: who_it_is.was.as_ref(),
+            lingering: &lingering,
         };
         let written = match self.write(namespace, cluster, &who.pod, entry.merge()).await {
             // Somebody has deleted the record since: it is rebuilt from registrations.
@@ -180,6 +183,9 @@ impl Registry {
         // The entry is the registration's; a report only adds to one.
         if members.contains_key(&who.pod) {
             let mut patch = json!({"decision": report.reason});
+            if report.is_of_a_start() {
+                patch["lingering"] = Value::Null;
+            }
             if report.bootstrapped {
                 patch["bootstrapped"] = json!(true);
                 patch["generation"] = json!(record.spec.plan.generation);
@@ -253,7 +259,7 @@ impl Registry {
         before: Option<Member>,
         claims: Option<BTreeSet<String>>,
     ) -> View {
-        let (members, earlier) = record
+        let (members, earlier): (BTreeMap<_, _>, BTreeMap<_, _>) = record
             .members()
             .into_iter()
             .partition(|(name, m)| pods.get(name).is_some_and(|p| p.uid == m.pod_uid));
@@ -261,7 +267,12 @@ impl Registry {
         let plan = &record.spec.plan;
         let listed = sets.seen();
         let predecessor_ended = has_ended(before.as_ref(), &who.uid, &self.ended);
+        let ended = earlier.iter().filter_map(|(name, member): (&String, &Member)| {
+            Some((name.clone(), self.ended.at(&member.pod_uid)?))
+        });
+        let ended = ended.collect();
         View {
+            ended,
             predecessor_ended,
             namespace: who.namespace.clone(),
             name: sets.cluster.clone(),

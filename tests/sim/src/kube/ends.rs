@@ -38,7 +38,9 @@ impl World {
         let runs = pod.proc().is_some_and(|p| !self.proc(p).dead);
         let whole = self.api.outage_now(self.now()) == Some(Outage::Whole);
         if pod.deleting && !runs && !whole {
-            self.ended.insert(uid(pod.uid));
+            // The API server cuts moments to the second.
+            let at = pod.ended.unwrap_or(self.now()) / 1000 * 1000;
+            self.ended.insert(uid(pod.uid), at);
         }
         self.tell(|| format!("{} is gone", self.sets[set].full_name(ordinal)));
         if let Some(addr) = pod.addr {

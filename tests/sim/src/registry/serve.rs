@@ -1,6 +1,6 @@
 //! What each request does, step by step.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cluster::id::Ordinal;
 use cluster::moment;
@@ -55,7 +55,9 @@ impl World {
                 let entry =
                     record::entry(place, NAME, &record.plan, &pod, body, before.as_ref(), &reasons);
                 let claims = if body.disk.data { None } else { self.claims_known(set) };
-                let found = Found { before, reasons, claims, entry, written: None };
+                let ended = |uid: &str| self.ended.contains_key(uid);
+                let lingering = record::lingering(before.as_ref(), &uid(op.uid), ended);
+                let found = Found { before, reasons, claims, entry, lingering, written: None };
                 op.phase = Phase::Write(Box::new(found));
                 Ok(None)
             }
@@ -71,6 +73,7 @@ impl World {
                     pod_uid: uid(op.uid),
                     registered_at,
                     disk: found.entry.disk.clone(),
+                    lingering: found.lingering.clone(),
                     was: found.entry.was.clone(),
                     bootstrapped: kept.is_some_and(|k| k.bootstrapped),
                     generation: kept.map_or(0, |k| k.generation),
@@ -101,6 +104,9 @@ impl World {
                 return Err(refused("the pod has been replaced"));
             }
             member.decision = Some(report.reason.clone());
+            if report.is_of_a_start() {
+                member.lingering.clear();
+            }
             if report.bootstrapped {
                 member.bootstrapped = true;
                 member.generation = generation;
@@ -200,9 +206,15 @@ impl World {
         let pods = s.seen();
         let here =
             |(name, m): &(String, Member)| pods.get(name).is_some_and(|p| p.uid == m.pod_uid);
-        let (members, earlier) = record.members.clone().into_iter().partition(here);
+        let (members, earlier): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            record.members.clone().into_iter().partition(here);
+        let seen_to_end = earlier.iter().filter_map(|(name, member): (&String, &Member)| {
+            let at = self.ended.get(&member.pod_uid)?;
+            Some((name.clone(), moment::rfc3339(at * 1_000)))
+        });
+        let seen_to_end = seen_to_end.collect();
         let own = uid(op.uid);
-        let ended = |b: &Member| b.pod_uid != own && self.ended.contains(&b.pod_uid);
+        let ended = |b: &Member| b.pod_uid != own && self.ended.contains_key(&b.pod_uid);
         Answer::View(Box::new(View {
             namespace: s.namespace.to_owned(),
             name: NAME.to_owned(),
@@ -218,6 +230,7 @@ impl World {
             members,
             pods,
             earlier,
+            ended: seen_to_end,
             claims,
             successions: record.successions.clone(),
             heirs: HeirPolicy::Fresh,

@@ -59,6 +59,11 @@ impl World {
             nodes,
             offset: proc.offset,
             link: proc.repl.map(|r| if r.up.is_some() { Link::Up } else { Link::Down }),
+            linked_ago: proc.repl.and_then(|r| match (r.up, r.down_since) {
+                (Some(_), _) => Some(0),
+                (None, 0) => None,
+                (None, since) => Some((self.now() - since) / 1000 * 1000),
+            }),
             // Each server's data are its own until it has copied somebody else's.
             stream: Some(format!("{:?}", proc.copy_of.unwrap_or(id))),
             keys: proc.data.count() as u64,

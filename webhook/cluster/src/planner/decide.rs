@@ -21,7 +21,7 @@ use crate::id::NodeId;
 use crate::net::Address;
 use crate::nodes::edit::Changes;
 use crate::nodes::{Node, NodesConf, Target};
-use crate::protocol::{Identity, Report, Role, Severity, View};
+use crate::protocol::{Identity, REFUSED, Report, Role, Severity, View};
 
 /// What is known of a start on a sound disk.
 #[derive(Clone, Copy, Debug)]
@@ -84,7 +84,7 @@ impl Decision {
                 ..Report::normal("Bootstrapped", "wrote the plan's nodes.conf on an empty disk")
             },
             Self::Guest { why } => Report::warning("StartedAsGuest", why),
-            Self::Refuse(why) => Report::warning("Refused", why),
+            Self::Refuse(why) => Report::warning(REFUSED, why),
             Self::Rewrite { conf, reason, message, severity } => Report {
                 severity: *severity,
                 node_id: conf.myself().map(|me| me.id),

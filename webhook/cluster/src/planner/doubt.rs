@@ -21,7 +21,11 @@ pub(super) struct Doubts {
     /// Whether the file was locked when it was read before.
     was_locked: bool,
     /// Whether the registry has seen the end of the pod before this one.
-    predecessor_ended: bool,
+    pub(super) predecessor_ended: bool,
+    /// Whether the registry has known no pod before this one.
+    pub(super) no_predecessor: bool,
+    /// Whether it has said so.
+    learned: bool,
     /// The id that the record has proven to be this set's. Registering again hides the proof.
     proven: Option<NodeId>,
     /// When the disk is read again.
@@ -44,6 +48,8 @@ impl Doubts {
     /// What the registry says of the pod before. Once this pod's own entry is the one before,
     /// it says nothing of an older pod any more.
     pub(super) fn learn(&mut self, view: &View) {
+        self.no_predecessor |= !self.learned && view.before.is_none();
+        self.learned = true;
         let own = view.members.get(&view.pod).map(|m| &m.pod_uid);
         let before = view.before.as_ref().map(|m| &m.pod_uid);
         self.predecessor_ended |= view.predecessor_ended && before.is_some() && before != own;

@@ -37,9 +37,9 @@ impl Planner {
                 salt: view.plan.salt.clone(),
                 node_id: me.id,
             }),
-            stays: match self.view() {
-                Some(view) if view.before.is_none() || view.predecessor_ended => Millis(0),
-                _ => LAST_ACT,
+            stays: match self.doubts.no_predecessor || self.certainly_ended() {
+                true => Millis(0),
+                false => LAST_ACT,
             },
         });
         let must_report = matches!(decision, Decision::Bootstrap { .. });

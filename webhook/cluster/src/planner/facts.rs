@@ -140,6 +140,9 @@ pub struct Inspection {
     pub offset: u64,
     /// A replica: whether the link to its master is up. A master: `None`.
     pub link: Option<Link>,
+    /// A replica: how long ago that link was up last, in milliseconds. `None` if it never was since
+    /// the server's start, and for a master.
+    pub linked_ago: Option<u64>,
     /// Whose data these are (`master_replid`): a replica that has copied a server has that one's.
     pub stream: Option<String>,
     /// How many keys it holds.
@@ -164,8 +167,20 @@ impl Inspection {
             _ => Link::Down,
         });
         let offset = offset.and_then(|v| v.parse().ok()).unwrap_or(0);
+        let linked_ago = match link {
+            Some(Link::Up) => Some(0),
+            Some(Link::Down) => resp::link_lost(replication).map(|s| s.saturating_mul(1000)),
+            None => None,
+        };
         let stream = said("master_replid").map(str::to_owned);
-        Ok(Self { nodes, offset, link, stream, keys: u64::try_from(*keys).unwrap_or(0) })
+        Ok(Self {
+            nodes,
+            offset,
+            link,
+            linked_ago,
+            stream,
+            keys: u64::try_from(*keys).unwrap_or(0),
+        })
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
 use crate::id::NodeId;
 use crate::net::{Address, Ports};
 use crate::nodes::{Flag, Node, NodesConf};
-use crate::protocol::{Disk, Register, Stopped};
+use crate::protocol::{Disk, Pod, Register, Stopped};
 use crate::server::{Persistence, ServerConfig};
 
 // === impl Planner ===
@@ -116,7 +116,7 @@ impl Planner {
     }
 
     pub(super) fn certainly_ended(&self) -> bool {
-        self.view().is_some_and(|v| v.predecessor_ended)
+        self.doubts.predecessor_ended || self.view().is_some_and(|v| v.predecessor_ended)
     }
 
     // --- peers ---
@@ -262,9 +262,7 @@ impl Planner {
                 });
                 let ips = silent.flat_map(|(_, pod)| &pod.ips);
                 out.extend(ips.map(|ip| SocketAddr::new(*ip, port)));
-                out.extend(self.predecessor.iter().flat_map(|m| {
-                    m.ips.iter().filter_map(|ip| Some(SocketAddr::new(*ip, m.ports.client()?)))
-                }));
+                out.extend(self.former_places());
             }
             _ => {
                 out.extend(self.resolved.iter().flatten().map(|ip| SocketAddr::new(*ip, port)));
@@ -276,18 +274,34 @@ impl Planner {
         out
     }
 
-    /// Whether somebody else has the address of the pod before this one by now: a server of another
+    /// Where servers of pods with this one's name may run on.
+    fn former_places(&self) -> Vec<SocketAddr> {
+        let own = self.view().and_then(|view| view.members.get(&view.pod));
+        let lingering = own.into_iter().flat_map(|own| &own.lingering);
+        let places = lingering.map(|l| (&l.ips, l.ports));
+        let places = places.chain(self.predecessor.iter().map(|m| (&m.ips, m.ports)));
+        let client = |(ips, ports): (&Vec<IpAddr>, Ports)| -> Vec<_> {
+            ips.iter().filter_map(|ip| Some(SocketAddr::new(*ip, ports.client()?))).collect()
+        };
+        places.flat_map(client).collect()
+    }
+
+    /// Whether somebody else has the address of a pod before this one by now: a server of another
     /// cluster, a copy of this one perhaps, with the same password. It has nothing to say here.
     pub(super) fn is_a_stranger(&self, at: SocketAddr, answer: &Inspected) -> bool {
         let Inspected::Node(inspection) = answer else { return false };
-        let (Some(view), Some(before)) = (self.view(), &self.predecessor) else { return false };
-        let has = |ips: &[IpAddr]| ips.contains(&at.ip());
-        if !has(&before.ips) || view.pods.values().any(|pod| has(&pod.ips)) {
+        let Some(view) = self.view() else { return false };
+        let taken = |pod: &Pod| pod.ips.contains(&at.ip());
+        if !self.former_places().contains(&at) || view.pods.values().any(taken) {
             return false;
         }
-        let was = before.disk.identity.iter().chain(&before.was).map(|identity| identity.node_id);
-        let mut ids = was.chain(before.node_id).chain([view.plan.node_id(view.ordinal)]);
-        inspection.nodes.myself().is_none_or(|me| ids.all(|id| id != me.id))
+        let entries = self.predecessor.iter().chain(view.members.get(&view.pod));
+        let mut ids: BTreeSet<NodeId> = BTreeSet::from([view.plan.node_id(view.ordinal)]);
+        for entry in entries {
+            ids.extend(entry.disk.identity.iter().chain(&entry.was).map(|was| was.node_id));
+            ids.extend(entry.node_id);
+        }
+        inspection.nodes.myself().is_none_or(|me| !ids.contains(&me.id))
     }
 
     pub(super) fn registered(&self) -> BTreeMap<NodeId, Address> {

@@ -2,20 +2,28 @@
 //! been replaced while it was away, and takes writes for a node timeout that nobody will keep.
 //!
 //! Guarantees: one answer of anybody ends the question; nobody is asked where others are coming back
-//! at the same time, since they answer nobody yet.
+//! at the same time, since they answer nobody yet; where all come at once, the first one waits for a
+//! second, but not for long.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use super::{Answer, HoldBack, Millis, Planner, Poll};
+use super::{Answer, HoldBack, Millis, Planner, Poll, Registry};
 use crate::moment;
-use crate::nodes::NodesConf;
+use crate::nodes::{Flag, NodesConf};
 use crate::protocol::View;
 use crate::server::ServerConfig;
 
 /// Who has registered so long before this member comes back with it, and may not answer yet; in
 /// microseconds.
 const TOGETHER: u64 = 10_000_000;
+
+/// How long the first one of a stopped set waits for a second one. It could serve nobody alone. And a
+/// master that was in a minority for a moment, two seconds after its start or later, takes writes only
+/// a node timeout (at most 5 s) after that (`clusterUpdateState`: `rejoin_delay`).
+pub(super) const COMPANY_PATIENCE: Millis = Millis(10_000);
+/// How often it looks.
+const LOOK_AGAIN: Millis = Millis(200);
 
 // === impl Planner ===
 
@@ -32,6 +40,13 @@ impl Planner {
             |c: &NodesConf| c.myself().is_some_and(|me| me.is_master() && !me.slots.is_empty());
         if !conf.is_some_and(owner) || self.may_hold_back() == HoldBack::Forbidden {
             return true;
+        }
+        if now < COMPANY_PATIENCE && self.is_first_of_many(conf) {
+            self.weighing.waits_for = Some("the other members, which may know better".to_owned());
+            let next = Millis(now.0 + LOOK_AGAIN.0);
+            self.registry = Registry::Idle { next, attempts: 0 };
+            poll.wake_at(next);
+            return false;
         }
         let running = self.running(config);
         self.probe(now, &running, poll);
@@ -59,6 +74,16 @@ impl Planner {
             Some(view) if view.parallel => HoldBack::Allowed,
             _ => self.setup.hold_back,
         }
+    }
+
+    /// Whether nobody else has come yet, others are to come, and nobody waits for this one's readiness.
+    fn is_first_of_many(&self, conf: Option<&NodesConf>) -> bool {
+        let alone = self.view().is_some_and(|v| v.parallel && v.replicas > 1 && is_first(v));
+        let mut nodes = conf.into_iter().flat_map(NodesConf::nodes);
+        // Whoever owns everything is a majority alone.
+        alone
+            && nodes
+                .any(|n| n.is_master() && !n.slots.is_empty() && !n.flags.contains(&Flag::Myself))
     }
 
     fn has_answered(&self, running: &BTreeSet<SocketAddr>) -> bool {

@@ -92,6 +92,7 @@ fn view(members: &[u32]) -> View {
         successions: BTreeMap::new(),
         heirs: HeirPolicy::Fresh,
         forgotten: BTreeSet::new(),
+        ended: BTreeMap::new(),
         predecessor_ended: true,
         hook_token: String::new(),
         secret: None,

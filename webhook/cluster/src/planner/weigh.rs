@@ -94,16 +94,7 @@ pub(super) fn is_sound(
 ) -> bool {
     match conf {
         Err(_) => false,
-        Ok(None) => {
-            !data
-                && view.is_some_and(|v| {
-                    let own = v.members.get(&v.pod);
-                    let before = v.before.as_ref();
-                    v.past.is_empty()
-                        && own.is_none_or(|m| m.was.is_none())
-                        && before.is_none_or(|b| !record::has_begun(&v.plan, b))
-                })
-        }
+        Ok(None) => !data && view.is_some_and(|v| is_new(v) && !others_run(v)),
         Ok(Some(conf)) => {
             let Some(me) = conf.myself() else { return false };
             let owner = !me.slots.is_empty()
@@ -112,6 +103,20 @@ pub(super) fn is_sound(
             !is_cut_off(conf) && !open && (!owner || data || files)
         }
     }
+}
+
+/// Whether nothing that the registry knows tells of a life before this blank disk.
+fn is_new(view: &View) -> bool {
+    let (own, before) = (view.members.get(&view.pod), view.before.as_ref());
+    view.past.is_empty()
+        && own.is_none_or(|m| m.was.is_none())
+        && before.is_none_or(|b| !record::has_begun(&view.plan, b))
+}
+
+/// Whether somebody can be asked who may know more than a record that was rolled back.
+fn others_run(view: &View) -> bool {
+    let others = view.pods.iter().filter(|(name, _)| **name != view.pod);
+    others.into_iter().any(|(_, pod)| pod.running && !pod.deleting)
 }
 
 /// Weighs it.
@@ -176,6 +181,7 @@ impl Weak<'_> {
                     .or_else(by_record)
                     .or(self.weighing.force.as_ref().map(|f| f.of))
                     .or_else(|| self.the_one_missing())
+                    .or_else(|| self.who_it_was_by_plan())
             }
         }
     }

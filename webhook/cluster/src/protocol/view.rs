@@ -75,6 +75,10 @@ pub struct View {
     /// addresses are not to be used.
     #[serde(default)]
     pub earlier: BTreeMap<String, Member>,
+    /// When the pods of those entries were seen to end, by pod name (RFC 3339, cut to the second). Not
+    /// of all is that known.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ended: BTreeMap<String, String>,
     /// The pods that have a claim, with a pod or without: where there is no claim there is no
     /// disk that outlives a pod. `None` where that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -109,6 +109,7 @@ impl World {
             successions: BTreeMap::new(),
             heirs: HeirPolicy::Fresh,
             forgotten: BTreeSet::new(),
+            ended: BTreeMap::new(),
             predecessor_ended: true,
             hook_token: String::new(),
             secret: None,

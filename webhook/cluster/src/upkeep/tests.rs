@@ -71,6 +71,7 @@ fn view(pods: BTreeMap<String, Pod>, members: BTreeMap<String, Member>) -> View 
         successions: BTreeMap::new(),
         heirs: HeirPolicy::Fresh,
         forgotten: BTreeSet::new(),
+        ended: BTreeMap::new(),
         hook_token: String::new(),
         secret: None,
     }

@@ -62,3 +62,42 @@ fn a_set_whose_pods_wait_for_each_others_readiness_is_not_held_up() {
     let (actions, _) = drive(setup, answers(disk, ordered));
     assert!(!actions.iter().any(|a| matches!(a, Action::Probe(_))), "{actions:?}");
 }
+
+/// Whoever starts before all others is in a minority until they come. If that is seen, it takes no
+/// writes for a node timeout after they have.
+#[test]
+fn the_first_one_waits_for_a_second_one() {
+    let run = |comes: Option<u64>, parallel: bool| {
+        let alone = || {
+            let mut view = running(0);
+            view.parallel = parallel;
+            view.members.retain(|name, _| *name == view.pod);
+            view.pods.retain(|name, _| *name == view.pod);
+            view
+        };
+        let mut setup = cluster();
+        setup.hold_back = HoldBack::Allowed;
+        let text = disk(&file(0, 200));
+        let mut asked = 0;
+        let (actions, after) = drive(setup, |action| {
+            let view = match action {
+                Action::Register(_) => {
+                    asked += 1;
+                    if comes.is_some_and(|n| asked > n) { running(0) } else { alone() }
+                }
+                _ => alone(),
+            };
+            answers(text.clone(), view)(action)
+        });
+        let conf = written(&actions);
+        let peer = conf.node(plan().node_id(Ordinal(1))).unwrap();
+        let stays = actions.iter().find_map(|a| match a {
+            Action::Write { stays, .. } => Some(*stays),
+            _ => None,
+        });
+        (peer.flags.contains(&Flag::PossiblyFailing), after, stays.unwrap())
+    };
+    assert_eq!(run(Some(3), true), (false, Millis(600), Millis(0)));
+    assert_eq!(run(None, true), (true, Millis(10_000), Millis(0)), "nobody comes");
+    assert_eq!(run(None, false), (true, Millis(0), Millis(0)), "the next one waits for this one");
+}

@@ -24,6 +24,8 @@ struct World {
     elects: bool,
     /// Replicas whose link is up, and whom they have copied.
     copies: BTreeMap<NodeId, NodeId>,
+    /// How long ago replicas have lost the link to their master.
+    linked: BTreeMap<NodeId, u64>,
     /// Servers that load their data.
     loading: BTreeSet<SocketAddr>,
 }
@@ -39,6 +41,7 @@ impl World {
             just_read: BTreeSet::new(),
             elects: true,
             copies: BTreeMap::new(),
+            linked: BTreeMap::new(),
             loading: BTreeSet::new(),
         };
         for ordinal in 1..6 {
@@ -163,6 +166,7 @@ impl World {
                 false => 0,
             },
             link: me.master.map(|_| self.copies.get(&me.id).map_or(Link::Down, |_| Link::Up)),
+            linked_ago: self.linked.get(&me.id).copied(),
             stream: Some(self.copies.get(&me.id).unwrap_or(&me.id).to_string()),
             keys: u64::from(self.full.contains(&me.id)),
         }

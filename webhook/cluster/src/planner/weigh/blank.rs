@@ -16,6 +16,9 @@ use crate::record;
 
 impl Weak<'_> {
     pub(super) fn blank(&self, view: &View) -> Step {
+        if super::is_new(view) && view.plan.generation == 1 {
+            return Step::Done(decide::begin(&self.sound(), view));
+        }
         if self.begins_anew(view) {
             let planned = view.plan.node_id(view.ordinal);
             if view.plan.seat(view.ordinal).is_some() && self.declared != Some(planned) {

@@ -36,8 +36,17 @@ impl Weak<'_> {
         // Where nothing is kept, whoever does not run has nothing.
         let there = view.pods.iter().filter(|(_, pod)| self.keeps || pod.running);
         let claimed = view.claims.iter().flatten().filter(|_| self.keeps);
-        let unregistered =
-            there.map(|(name, _)| name).chain(claimed).any(|name| !members.contains_key(name));
+        // Who was another node than any in the file was that in an older generation: the record has
+        // been rolled back.
+        let of_another_life = |name: &String, m: &Member| {
+            let known = record::known_identity(&view.plan, &view.name, name, m);
+            let unknown = known.is_none_or(|identity| file.node(identity.node_id).is_none());
+            unknown && !view.members.contains_key(name)
+        };
+        let unregistered = there
+            .map(|(name, _)| name)
+            .chain(claimed)
+            .any(|name| members.get(name).is_none_or(|m| of_another_life(name, m)));
         // One that has lost its slots may have lost them to this member.
         let of_shard = |n: &&Node| {
             let deposed =
@@ -133,6 +142,11 @@ impl Weak<'_> {
                     cut_off: failed.contains(&id),
                     offset: said.and_then(|m| Some(m.disk.stopped.as_ref()?.offset)),
                     synced: said.and_then(synced),
+                    // Whoever is on the way out has outlived those that are gone.
+                    ended: match registered {
+                        true => Some(u64::MAX),
+                        false => view.ended.get(&name).and_then(|at| moment::micros(at)),
+                    },
                     since: Reverse(moment::micros(&member.registered_at)),
                     comes: here,
                     runs,
@@ -157,6 +171,8 @@ pub(super) struct Mate {
     offset: Option<u64>,
     /// When it took something over last, in the same way.
     synced: Option<i64>,
+    /// When its last pod was seen to end.
+    ended: Option<u64>,
     /// When it registered last: whoever has run the longest has most likely missed nothing.
     since: Reverse<Option<u64>>,
     /// Whether its pod is there, so that it can be waited for.
@@ -168,10 +184,11 @@ pub(super) struct Mate {
 // === impl Mate ===
 
 impl Mate {
-    /// The best heir has the highest: the newest data that are there, then the one that ran longest.
+    /// The best heir has the highest: the newest data that are there, then the one that ran longest,
+    /// or to the end.
     pub(super) fn rank(&self) -> impl Ord + use<> {
         let known = self.certain && self.comes;
-        (known, !self.cut_off, self.offset, self.synced, self.since, self.certain)
+        (known, !self.cut_off, self.offset, self.synced, self.ended, self.since, self.certain)
     }
 
     /// What is said while it is out of reach: naming it heir would not make it a master, and

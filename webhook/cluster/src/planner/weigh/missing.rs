@@ -4,14 +4,18 @@
 //! address of the one that it was, as with `hostNetwork`, the replicas of that one copy it, and
 //! throw away the only data that are left.
 //!
-//! Guarantees: it is known only where every other pod of the set has said which node it is, where
-//! one node is missing and no more, and where nobody reaches that one.
+//! Or the one that the plan makes it, where the record was rolled back to when it had not begun and
+//! somebody has heard of that one since.
+//!
+//! Guarantees: the missing one is known only where every other pod of the set has said which node it
+//! is, where one node is missing and no more, and where nobody reaches that one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Step, Weak};
 use crate::id::NodeId;
 use crate::nodes::{Flag, Node, NodesConf};
+use crate::protocol::{Member, Pod};
 
 /// A node that is not in any other pod.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -43,6 +47,23 @@ impl Weak<'_> {
             "this member's disk is empty, the record does not know who it was, and it may be {id}, \
              which not all others have given up; trying again"
         )))
+    }
+
+    /// The plan's id for this pod, if a member has had an answer from it once (in CLUSTER NODES:
+    /// `pong-recv`) and no other one is it.
+    pub(super) fn who_it_was_by_plan(&self) -> Option<NodeId> {
+        let view = self.view.filter(|_| matches!(self.conf, Ok(None)) && !self.data)?;
+        view.plan.seat(view.ordinal)?;
+        let id = view.plan.node_id(view.ordinal);
+        let heard = |nodes: &NodesConf| nodes.node(id).is_some_and(|n| n.pong_received > 0);
+        let known = self.weighing.living().any(|(_, i)| heard(&i.nodes));
+        let named = |(name, m): (&String, &Member)| *name != view.pod && m.node_id == Some(id);
+        let at = self.weighing.by_id(id).map(|(at, _)| at.ip());
+        let there = |(name, pod): (&String, &Pod)| {
+            *name != view.pod && at.is_some_and(|ip| pod.ips.contains(&ip))
+        };
+        let taken = view.members.iter().any(named) || view.pods.iter().any(there);
+        (known && !taken && !view.forgotten.contains(&id)).then_some(id)
     }
 
     fn gone(&self) -> Option<Gone> {

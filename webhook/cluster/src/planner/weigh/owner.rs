@@ -12,10 +12,13 @@ use super::handed_on::is_here;
 use super::{FORCE_PATIENCE, MAJORITY_PATIENCE, Step, Weak, all_members, standing};
 use crate::id::NodeId;
 use crate::nodes::{Node, NodesConf};
-use crate::planner::{How, Inspection, Link, decide};
+use crate::planner::{How, Inspection, Link, Millis, decide};
 use crate::protocol::{Identity, Proposal, Role, Severity, Succession, View};
 use crate::record;
 use crate::slot::SlotRange;
+
+/// Replicas notice the end of their master within so long of each other; INFO says it in seconds.
+const TOGETHER: Millis = Millis(3_000);
 
 // === impl Weak ===
 
@@ -94,8 +97,16 @@ impl Weak<'_> {
         // Keys alone count. A replica that has read its log and has not met its master since has
         // them all and an offset of 0: the offset only ranks those that have one.
         let with_data = mates.iter().filter(|(_, i)| i.keys > 0 && !self.copies_another(i, me.id));
+        // Whoever was linked to this member until it stopped has all that it had; offsets of streams
+        // that have parted say nothing.
+        let last = with_data.clone().filter_map(|(_, i)| i.linked_ago).min();
+        let to_the_end = |i: &Inspection| {
+            last.is_none_or(|last| i.linked_ago.is_some_and(|ago| ago <= last + TOGETHER.0))
+        };
         // Then the newest disk counts, and where nothing is known of it, whoever holds more.
-        if let Some((at, heir)) = with_data.max_by_key(|(_, i)| (i.offset, self.synced(i), i.keys))
+        if let Some((at, heir)) = with_data
+            .filter(|(_, i)| to_the_end(i))
+            .max_by_key(|(_, i)| (i.offset, self.synced(i), i.keys))
         {
             return self.promote(*at, heir, me);
         }

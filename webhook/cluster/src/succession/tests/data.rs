@@ -43,7 +43,8 @@ fn somebody_who_has_not_stopped_knows_when_the_master_was_last_alive() {
         let line = format!("{} 10.0.0.10:6379@16379 master - 0 0", id(0));
         let with = format!("{} 10.0.0.10:6379@16379 master - 0 {pong}", id(0));
         let nodes = NodesConf::parse(text.replace(&line, &with).as_bytes()).unwrap();
-        let inspection = Inspection { nodes, offset: 0, link: None, stream: None, keys: 1 };
+        let inspection =
+            Inspection { nodes, offset: 0, link: None, linked_ago: None, stream: None, keys: 1 };
         vec![Inspected::Node(Box::new(inspection)), Inspected::Nobody]
     };
     // 18:10:30 and 18:15.

@@ -263,3 +263,25 @@ fn a_replica_that_has_copied_another_shard_has_no_data() {
     assert!(refusal(&actions).contains("is linked to a server at"), "{actions:?}");
     assert!(at >= Millis(10_000), "{at:?}");
 }
+
+/// Seeds 7304726 and 7323702 of the simulator: the stream of a former master, or of a life before a
+/// restart, has an offset of its own, which says nothing beside that of the master's last replica.
+#[test]
+fn whoever_was_linked_to_the_end_is_promoted_however_high_the_others_offset() {
+    let chosen = |linked: &[(u32, u64)]| {
+        let mut world = World::running().emptied();
+        let second = seen_by(4).to_string();
+        let follows = |of: u32| format!("myself,slave {}", id(of));
+        let second = second.replace(&follows(1), &follows(0));
+        world.servers.insert(server(4), NodesConf::parse(second.as_bytes()).unwrap());
+        // Its offset is 0.
+        world.just_read.insert(id(3));
+        world.linked = linked.iter().map(|(o, ago)| (id(*o), *ago)).collect();
+        let (actions, _) = world.run();
+        forced(&actions).map(|(id, _)| id)
+    };
+    assert_eq!(chosen(&[]), Some(id(4)), "by its offset");
+    assert_eq!(chosen(&[(3, 1_000)]), Some(id(3)), "the other one never was");
+    assert_eq!(chosen(&[(3, 1_000), (4, 30_000)]), Some(id(3)));
+    assert_eq!(chosen(&[(3, 1_000), (4, 2_000)]), Some(id(4)), "both were");
+}

@@ -1,6 +1,7 @@
 //! Blank members whose record is lost, too.
 
 use super::*;
+use crate::protocol::Lingering;
 
 /// The record was made anew, and all others run that it does not know.
 fn unrecorded() -> World {
@@ -134,4 +135,37 @@ fn without_the_registry_a_replica_of_the_file_that_is_not_there_may_have_the_dat
     world.servers.remove(&server(3));
     let (actions, _) = world.run();
     assert!(refusal(&actions).contains("without the registry nobody knows"), "{actions:?}");
+}
+
+/// Seed 7321096 of the simulator: the record was rolled back to when this member had not begun.
+#[test]
+fn who_has_been_heard_of_does_not_begin_again() {
+    let rolled_back = |heard: bool| {
+        let mut world = World::running();
+        let own = world.view.as_mut().unwrap().members.get_mut("cache-0").unwrap();
+        (own.was, own.bootstrapped) = (None, false);
+        own.node_id = Some(id(0));
+        for nodes in world.servers.values_mut().filter(|_| heard) {
+            let line = format!("{} 10.0.0.100:6379@16379 master - 0", id(0));
+            let text = nodes.to_string().replace(&format!("{line} 0"), &format!("{line} 17"));
+            *nodes = NodesConf::parse(text.as_bytes()).unwrap();
+        }
+        world
+    };
+    let mut world = rolled_back(true);
+    let (actions, _) = world.run();
+    assert_eq!(forced(&actions), Some((id(3), How::Vote)), "its replica has the data");
+    assert_eq!((written(&actions).myself().unwrap().id, reason(&actions)), (id(0), "Rejoined"));
+    // The server of the pod before, which was deleted by force, may still run.
+    let mut world = rolled_back(true);
+    let view = world.view.as_mut().unwrap();
+    let place = Lingering { ips: vec![ip(77)], ports: Ports::plain(6379) };
+    view.members.get_mut("cache-0").unwrap().lingering = vec![place];
+    world.servers.insert(SocketAddr::new(ip(77), 6379), seen_by(0));
+    let (actions, at) = world.run();
+    assert!(refusal(&actions).contains("still runs as this member"), "{actions:?}");
+    assert!(at >= Millis(60_000), "{at:?}");
+    let (actions, _) = rolled_back(false).run();
+    assert_eq!((forced(&actions), written(&actions).myself().unwrap().id), (None, id(0)));
+    assert_eq!(reason(&actions), "Bootstrapped");
 }

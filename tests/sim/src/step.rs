@@ -172,6 +172,7 @@ impl World {
     fn carry_out(&mut self, id: RunId, action: Action) {
         let Some(run) = self.runs.get(&id) else { return };
         let (set, ordinal, uid) = (run.set, run.ordinal, run.uid);
+        let plan = run.planner.view().map(|view| view.plan.clone());
         let Some(disk) = self.sets[set].pods.get(&ordinal).map(|p| p.disk) else { return };
         self.tell(|| {
             let since = self.now() - run.began;
@@ -197,8 +198,9 @@ impl World {
             }
             Action::Report(report) => {
                 // A disk that has begun is reported as well, where the record does not know it.
-                if report.bootstrapped && report.node_id.is_none() {
-                    self.check_founding(set, ordinal);
+                let plan = plan.filter(|_| report.bootstrapped && report.node_id.is_none());
+                if let Some(plan) = plan {
+                    self.check_founding(set, ordinal, &plan);
                 }
                 self.ask(caller, set, ordinal, uid, Request::Report(report));
             }

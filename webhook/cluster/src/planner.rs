@@ -22,7 +22,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::id::NodeId;
 use crate::net::Address;
 use crate::nodes::{NodesConf, Remains, Trust};
-use crate::protocol::{Mark, Member, REFUSED, Report, Stopped, View};
+use crate::protocol::{Identity, Mark, Member, REFUSED, Report, Stopped, View};
 use crate::record::{self, Place};
 use crate::server::{Persistence, ServerConfig};
 use decide::{Decision, Sound};
@@ -78,6 +78,8 @@ pub struct Planner {
     /// Why the set may have a life behind it, as it was said last: what tells of it may be gone when it
     /// is asked for again, such as pods that are on their way out.
     past: Vec<String>,
+    /// What this member was by the record, as it was said last: the record may be gone by then.
+    was: Option<Identity>,
     weighing: Weighing,
     ending: Option<Ending>,
 }
@@ -144,6 +146,7 @@ impl Planner {
             resolve_asked: None,
             predecessor: None,
             past: Vec::new(),
+            was: None,
             weighing: Weighing::default(),
             ending: None,
         }
@@ -199,6 +202,7 @@ impl Planner {
                     true => view.past.clone_from(&self.past),
                     false => self.past.clone_from(&view.past),
                 }
+                self.remember(&mut view);
                 // Later answers have this start's own entry there.
                 let mut before = view.before.iter().filter(|_| !view.predecessor_ended);
                 let other = |m: &&Member| !m.ips.iter().any(|ip| self.setup.ips.contains(ip));
@@ -360,6 +364,22 @@ impl Planner {
                 let next = self.weighing.pause(now);
                 // It was judged by what is known now, which may be more than this view says.
                 self.registry = Registry::Idle { next, attempts: 0 };
+            }
+        }
+    }
+
+    /// Keeps what the record says of who this member was, and puts it where it does not say so any more.
+    fn remember(&mut self, view: &mut View) {
+        let (plan, name, pod) = (&view.plan, &view.name, &view.pod);
+        let entries = view.members.get(pod).into_iter().chain(&view.before);
+        let was = entries.filter_map(|m| record::remembered(plan, name, pod, m)).next();
+        match was {
+            Some(was) => self.was = Some(was),
+            None => {
+                let own = view.members.get_mut(&view.pod).filter(|m| m.disk.identity.is_none());
+                if let (Some(own), Some(was)) = (own, &self.was) {
+                    own.was = Some(was.clone());
+                }
             }
         }
     }

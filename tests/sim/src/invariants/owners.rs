@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use cluster::plan::Plan;
+
 use super::Invariant;
 use crate::data::{Excuse, Writes};
 use crate::disk::{Claimed, DiskId};
@@ -156,9 +158,8 @@ impl World {
     }
 
     /// A step founds a cluster: there is no other one, neither alive nor on a disk.
-    pub fn check_founding(&mut self, set: usize, ordinal: u32) {
+    pub fn check_founding(&mut self, set: usize, ordinal: u32, plan: &Plan) {
         let Some(own) = self.sets[set].pods.get(&ordinal).map(|p| p.disk) else { return };
-        let Some(plan) = self.sets[set].record.as_ref().map(|r| r.plan.clone()) else { return };
         let ours: BTreeSet<Nid> =
             plan.ordinals().map(|o| self.names.number(plan.node_id(o))).collect();
         let foreign = |c: &Claimed| !ours.contains(&c.id);

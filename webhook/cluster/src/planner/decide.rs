@@ -109,7 +109,14 @@ pub(super) fn decide(sound: &Sound<'_>) -> Decision {
 pub(super) fn begin(sound: &Sound<'_>, view: &View) -> Decision {
     let Sound { own, peers, target, .. } = *sound;
     match NodesConf::bootstrap(&view.plan, view.ordinal, own, peers, target.format()) {
-        Some(conf) => Decision::Bootstrap(conf),
+        Some(mut conf) => {
+            // Its master has come back without its disk before this one has begun: nobody of the shard
+            // has anything, and the master waits as this one's replica.
+            match inheritance(view, &conf).map(|epoch| conf.succeed(epoch)) {
+                Some(Err(why)) => Decision::Refuse(format!("can not take over: {why}")),
+                _ => Decision::Bootstrap(conf),
+            }
+        }
         None => Decision::Guest {
             why: format!("the plan seats {} pods and this is one more", view.plan.pods()),
         },

@@ -7,7 +7,7 @@
 use super::{Weak, all_members, is_cut_off};
 use crate::id::NodeId;
 use crate::nodes::{Duty, NodesConf, Remains, Sketch};
-use crate::protocol::{Role, View};
+use crate::protocol::{Identity, Role, View};
 use crate::record;
 
 // === impl Weak ===
@@ -23,12 +23,34 @@ impl Weak<'_> {
         let me = self.own_id()?;
         let epoch = self.view.map_or(0, |view| self.highest_epoch(view));
         let epoch = epoch.max(self.remains.map_or(0, |r| r.epoch));
-        let Some(seen) = self.witness(me).map(NodesConf::sketches) else {
+        let Some(mut seen) = self.witness(me).map(NodesConf::sketches) else {
             return self.by_record(me, epoch, Vec::new()).or_else(|| self.replica_as_it_is());
         };
+        seen.extend(self.own_replicas(me, &seen));
         let file = NodesConf::assemble(me, seen.clone(), epoch, self.target).ok();
         // Where two members follow each other, nobody who lives can say which of them owns.
         file.or_else(|| self.by_record(me, epoch, seen))
+    }
+
+    /// Replicas of this member by the record that a living member does not count any more: it has lost
+    /// their addresses, and one of them may be the heir.
+    fn own_replicas(&self, me: NodeId, seen: &[Sketch]) -> Vec<Sketch> {
+        let master = |s: &Sketch| s.id == me && matches!(s.duty, Duty::Master { .. });
+        let Some(view) = self.view.filter(|_| seen.iter().any(master)) else { return Vec::new() };
+        let known = record::identities(&view.plan, &view.name, &all_members(view)).into_values();
+        let left_out = known.filter(|identity| {
+            identity.role == (Role::Replica { of: me })
+                && !view.forgotten.contains(&identity.node_id)
+                && !seen.iter().any(|s| s.id == identity.node_id)
+        });
+        let duty = Duty::Replica { of: me };
+        let sketch = |i: Identity| Sketch {
+            id: i.node_id,
+            address: None,
+            duty: duty.clone(),
+            shard_id: None,
+        };
+        left_out.map(sketch).collect()
     }
 
     /// A replica's own cut-off file, when nobody is there to ask: its own line and its master's

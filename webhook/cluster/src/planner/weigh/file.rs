@@ -9,6 +9,7 @@ use crate::id::NodeId;
 use crate::nodes::{Duty, NodesConf, Remains, Sketch};
 use crate::protocol::{Identity, Role, View};
 use crate::record;
+use crate::slot::SlotRange;
 
 // === impl Weak ===
 
@@ -26,17 +27,36 @@ impl Weak<'_> {
         let Some(mut seen) = self.witness(me).map(NodesConf::sketches) else {
             return self.by_record(me, epoch, Vec::new()).or_else(|| self.replica_as_it_is());
         };
+        seen.extend(self.own_sketch(me, &seen));
         seen.extend(self.own_replicas(me, &seen));
         let file = NodesConf::assemble(me, seen.clone(), epoch, self.target).ok();
         // Where two members follow each other, nobody who lives can say which of them owns.
         file.or_else(|| self.by_record(me, epoch, seen))
     }
 
+    /// What this member is by the record, if a living member does not count it any more.
+    fn own_sketch(&self, me: NodeId, seen: &[Sketch]) -> Option<Sketch> {
+        if self.remains.is_some() || seen.iter().any(|s| s.id == me) {
+            return None;
+        }
+        let was = self.remembered().filter(|was| was.node_id == me)?;
+        let inherited = self.view?.successions.values().filter(|s| s.heir == me);
+        let duty = match (inherited.max_by_key(|s| s.epoch), was.role) {
+            (Some(s), _) => Duty::Master { slots: s.slots.clone(), config_epoch: s.epoch },
+            (None, Role::Master) => {
+                Duty::Master { slots: was.slots, config_epoch: was.config_epoch }
+            }
+            (None, Role::Replica { of }) => Duty::Replica { of },
+        };
+        Some(Sketch { id: me, address: None, duty, shard_id: None })
+    }
+
     /// Replicas of this member by the record that a living member does not count any more: it has lost
     /// their addresses, and one of them may be the heir.
     fn own_replicas(&self, me: NodeId, seen: &[Sketch]) -> Vec<Sketch> {
         let master = |s: &Sketch| s.id == me && matches!(s.duty, Duty::Master { .. });
-        let Some(view) = self.view.filter(|_| seen.iter().any(master)) else { return Vec::new() };
+        let blank = self.remains.is_none() && seen.iter().any(master);
+        let Some(view) = self.view.filter(|_| blank) else { return Vec::new() };
         let known = record::identities(&view.plan, &view.name, &all_members(view)).into_values();
         let left_out = known.filter(|identity| {
             identity.role == (Role::Replica { of: me })
@@ -104,22 +124,41 @@ impl Weak<'_> {
         seen: Vec<Sketch>,
     ) -> Option<NodesConf> {
         let identities = record::identities(&view.plan, &view.name, &all_members(view));
-        let record = identities.into_values().map(|identity| {
-            let duty = match identity.role {
-                Role::Master => {
-                    Duty::Master { slots: identity.slots, config_epoch: identity.config_epoch }
-                }
-                Role::Replica { of } => Duty::Replica { of },
-            };
-            Sketch { id: identity.node_id, address: None, duty, shard_id: None }
-        });
+        let record = identities.into_values().map(sketch_of);
         // An heir owns what it inherited; whoever left it follows.
         let heirs = view.successions.iter().flat_map(|(from, s)| {
             let owns = Duty::Master { slots: s.slots.clone(), config_epoch: s.epoch };
             let sketch = |id, duty| Sketch { id, address: None, duty, shard_id: None };
             [sketch(s.heir, owns), sketch(*from, Duty::Replica { of: s.heir })]
         });
-        remains.complete(me, record.chain(heirs).chain(seen), epoch, self.target).ok()
+        let known = record.chain(heirs).chain(seen).collect::<Vec<_>>();
+        let to_come = self.to_come(view, &known);
+        remains.complete(me, known.into_iter().chain(to_come), epoch, self.target).ok()
+    }
+
+    /// For a blank disk those that have not begun yet: they will know this member, and have to be known
+    /// by it.
+    fn to_come(&self, view: &View, known: &[Sketch]) -> Vec<Sketch> {
+        if self.remains.is_some() {
+            return Vec::new();
+        }
+        let taken = |range: SlotRange| {
+            known.iter().any(|s| match &s.duty {
+                Duty::Master { slots, .. } => slots.iter().any(|own| own.overlaps(range)),
+                Duty::Replica { .. } => false,
+            })
+        };
+        let members = all_members(view);
+        let free = view.plan.ordinals().filter_map(|ordinal| {
+            let pod = view.plan.pod(&view.name, ordinal)?;
+            let begun = members.get(&pod).is_some_and(|m| record::has_begun(&view.plan, m));
+            let planned = record::planned(&view.plan, &view.name, &pod)?;
+            let known = known.iter().any(|s| s.id == planned.node_id);
+            let owned = planned.slots.iter().any(|range| taken(*range));
+            let out = begun || known || owned || view.forgotten.contains(&planned.node_id);
+            (!out).then_some(planned)
+        });
+        free.map(sketch_of).collect()
     }
 
     /// Of the living members that know this one, the one that has seen the most.
@@ -130,4 +169,12 @@ impl Weak<'_> {
             (owners.iter().map(|n| n.config_epoch).sum::<u64>(), owners.len())
         })
     }
+}
+
+fn sketch_of(identity: Identity) -> Sketch {
+    let duty = match identity.role {
+        Role::Master => Duty::Master { slots: identity.slots, config_epoch: identity.config_epoch },
+        Role::Replica { of } => Duty::Replica { of },
+    };
+    Sketch { id: identity.node_id, address: None, duty, shard_id: None }
 }

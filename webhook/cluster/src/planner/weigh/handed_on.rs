@@ -54,11 +54,31 @@ pub(super) fn open(view: &View, conf: &NodesConf) -> Option<Open> {
         let named = Some(named).filter(|s| s.heir == me.id && s.epoch <= highest)?;
         return Some(Open::Late { from: of, named: named.clone() });
     }
+    // The former master has lost its disk, and nobody has told the record its epoch.
+    let named = view.successions.get(&of).filter(|s| s.heir == me.id);
+    if let Some(named) = named.filter(|s| s.epoch == master.config_epoch) {
+        return Some(Open::Late { from: of, named: named.clone() });
+    }
     let Some(its) = registered(view, of) else {
         let unrecorded = |(name, pod): (&String, &Pod)| is_unrecorded(name, pod, &view.members);
         return view.pods.iter().any(unrecorded).then_some(Open::Unknown { master: of });
     };
     between(me, master, its)
+}
+
+/// The epoch of the heir if it owns what this node had, except for what has been moved on from it.
+fn shared_out(seen_by_heir: &NodesConf, was: &Node) -> Option<u64> {
+    let heir =
+        seen_by_heir.myself().filter(|n| n.is_master() && n.config_epoch > was.config_epoch)?;
+    let has = |n: &Node, slot: u16| {
+        n.slots.iter().any(|s| s.start().number() <= slot && slot <= s.end().number())
+    };
+    // An owner at a lower epoch would be told that the slot is the heir's.
+    let later = seen_by_heir.nodes().filter(|n| n.config_epoch > heir.config_epoch);
+    let owners: Vec<&Node> = later.filter(|n| n.id != was.id).chain([heir]).collect();
+    let mut slots = was.slots.iter().flat_map(|s| s.start().number()..=s.end().number());
+    let any = was.slots.iter().any(|s| heir.slots.iter().any(|own| own.overlaps(*s)));
+    (any && slots.all(|slot| owners.iter().any(|n| has(n, slot)))).then_some(heir.config_epoch)
 }
 
 /// Between a replica and its master, which says this of itself.
@@ -138,6 +158,9 @@ impl Weak<'_> {
                 None => Some(self.bequeath(heir, was)),
             };
         };
+        if let Some(epoch) = shared_out(&found.nodes, was) {
+            return start(epoch);
+        }
         if let Some(force) = &self.weighing.force {
             if self.now.0.saturating_sub(force.since.0) < FORCE_PATIENCE.0 {
                 return Some(Step::Wait(format!("{heir} to be the master of its shard")));

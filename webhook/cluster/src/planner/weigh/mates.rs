@@ -142,10 +142,12 @@ impl Weak<'_> {
                     cut_off: failed.contains(&id),
                     offset: said.and_then(|m| Some(m.disk.stopped.as_ref()?.offset)),
                     synced: said.and_then(synced),
+                    ended: view.ended.get(&name).and_then(|at| moment::micros(at)),
                     // Whoever is on the way out has outlived those that are gone.
-                    ended: match registered {
-                        true => Some(u64::MAX),
-                        false => view.ended.get(&name).and_then(|at| moment::micros(at)),
+                    ran: match (registered, looked_at) {
+                        (true, true) => None,
+                        (true, false) => Some(u64::MAX),
+                        (false, _) => moment::micros(&member.registered_at),
                     },
                     since: Reverse(moment::micros(&member.registered_at)),
                     comes: here,
@@ -154,8 +156,19 @@ impl Weak<'_> {
                 });
             }
         }
-        mates
+        outlived(mates)
     }
+}
+
+/// Those of whom it is not known that another one has run after their end.
+fn outlived(mates: Vec<Mate>) -> Vec<Mate> {
+    let last = mates.iter().filter_map(|mate| mate.ran.max(mate.ended)).max();
+    let is_behind = |mate: &Mate| {
+        let gone = !mate.runs && mate.ran != Some(u64::MAX);
+        gone && mate.ended.is_some_and(|ended| last.is_some_and(|last| ended < last))
+    };
+    let ahead: Vec<Mate> = mates.iter().filter(|mate| !is_behind(mate)).cloned().collect();
+    if ahead.is_empty() { mates } else { ahead }
 }
 
 /// A member of the shard that is not there.
@@ -173,6 +186,8 @@ pub(super) struct Mate {
     synced: Option<i64>,
     /// When its last pod was seen to end.
     ended: Option<u64>,
+    /// When it surely ran.
+    ran: Option<u64>,
     /// When it registered last: whoever has run the longest has most likely missed nothing.
     since: Reverse<Option<u64>>,
     /// Whether its pod is there, so that it can be waited for.

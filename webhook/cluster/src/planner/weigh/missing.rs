@@ -4,15 +4,15 @@
 //! address of the one that it was, as with `hostNetwork`, the replicas of that one copy it, and
 //! throw away the only data that are left.
 //!
-//! Or the one that the plan makes it, where the record was rolled back to when it had not begun and
-//! somebody has heard of that one since.
+//! Or the one that the plan makes it, where the record was rolled back to when it had not begun, or may
+//! have been, and those that run know that one.
 //!
 //! Guarantees: the missing one is known only where every other pod of the set has said which node it
 //! is, where one node is missing and no more, and where nobody reaches that one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Step, Weak};
+use super::{Step, Weak, is_new};
 use crate::id::NodeId;
 use crate::nodes::{Flag, Node, NodesConf};
 use crate::protocol::{Member, Pod};
@@ -49,14 +49,17 @@ impl Weak<'_> {
         )))
     }
 
-    /// The plan's id for this pod, if a member has had an answer from it once (in CLUSTER NODES:
-    /// `pong-recv`) and no other one is it.
+    /// The plan's id for this pod, if a member knows it, or has had an answer from it once (in CLUSTER
+    /// NODES: `pong-recv`), and no other one is it.
     pub(super) fn who_it_was_by_plan(&self) -> Option<NodeId> {
         let view = self.view.filter(|_| matches!(self.conf, Ok(None)) && !self.data)?;
         view.plan.seat(view.ordinal)?;
         let id = view.plan.node_id(view.ordinal);
-        let heard = |nodes: &NodesConf| nodes.node(id).is_some_and(|n| n.pong_received > 0);
-        let known = self.weighing.living().any(|(_, i)| heard(&i.nodes));
+        // Where the record says that it is new, being listed says nothing: all who began list it.
+        let new = is_new(view);
+        let counts =
+            |nodes: &NodesConf| nodes.node(id).is_some_and(|n| !new || n.pong_received > 0);
+        let known = self.weighing.living().any(|(_, i)| counts(&i.nodes));
         let named = |(name, m): (&String, &Member)| *name != view.pod && m.node_id == Some(id);
         let at = self.weighing.by_id(id).map(|(at, _)| at.ip());
         let there = |(name, pod): (&String, &Pod)| {
@@ -67,7 +70,8 @@ impl Weak<'_> {
     }
 
     fn gone(&self) -> Option<Gone> {
-        let view = self.view.filter(|_| matches!(self.conf, Ok(None)) && !self.data)?;
+        let blank = matches!(self.conf, Ok(None)) && !self.data;
+        let view = self.view.filter(|view| blank && !is_new(view))?;
         let tables: BTreeMap<NodeId, &NodesConf> = self
             .weighing
             .living()

@@ -75,6 +75,12 @@ impl Weak<'_> {
             if since < FORCE_PATIENCE.0 {
                 return Step::Wait(format!("{} to be elected", force.id));
             }
+            // It knew of fewer slots than this member had, and has been elected for those.
+            if let Some((_, heir)) = self.weighing.by_id(force.id)
+                && heir.nodes.myself().is_some_and(|n| n.is_master() && !n.slots.is_empty())
+            {
+                return self.done(file, reason, "", Severity::Normal);
+            }
             // Those who could vote may not want to: a table that was filled under another's address
             // has epochs that are not the owner's.
             if force.how == How::Vote && self.view.is_some() && self.weighing.refused.is_none() {
@@ -109,6 +115,16 @@ impl Weak<'_> {
             .max_by_key(|(_, i)| (i.offset, self.synced(i), i.keys))
         {
             return self.promote(*at, heir, me);
+        }
+        if let Some(id) = self.deposed_before(me) {
+            if self.patient() {
+                return Step::Wait(format!("{id} to hear that it is no master any more"));
+            }
+            return self.refuse(format!(
+                "this member's disk is empty, and {id}, which was the master of its slots before, \
+                 has data and goes on as their master: see that the other masters can be reached; \
+                 trying again"
+            ));
         }
         let alive: BTreeSet<NodeId> =
             self.weighing.living().filter_map(|(_, i)| Some(i.nodes.myself()?.id)).collect();
@@ -166,6 +182,17 @@ impl Weak<'_> {
         };
         let severity = if told.is_empty() { Severity::Normal } else { Severity::Warning };
         self.done(file, reason, told, severity)
+    }
+
+    /// A living member with data that takes itself for the master of this one's slots, at a lower epoch:
+    /// it is back, and nobody has told it yet.
+    fn deposed_before(&self, me: &Node) -> Option<NodeId> {
+        let shares = |n: &Node| n.slots.iter().any(|s| me.slots.iter().any(|own| own.overlaps(*s)));
+        let of = |i: &Inspection| {
+            let own = i.nodes.myself().filter(|n| n.id != me.id && n.is_master())?;
+            (own.config_epoch < me.config_epoch && i.keys > 0 && shares(own)).then_some(own.id)
+        };
+        self.weighing.living().find_map(|(_, i)| of(i))
     }
 
     /// Whoever has this member's slots at a higher epoch, by a living member's word, a registered

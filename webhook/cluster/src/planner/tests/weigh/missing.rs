@@ -7,6 +7,7 @@ use crate::protocol::Lingering;
 fn unrecorded() -> World {
     let mut world = World::running();
     let view = world.view.as_mut().unwrap();
+    view.plan.salt = "another".to_owned();
     view.members.retain(|name, _| name == "cache-0");
     let own = view.members.get_mut("cache-0").unwrap();
     (own.was, own.node_id, own.bootstrapped) = (None, None, false);

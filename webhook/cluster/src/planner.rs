@@ -311,6 +311,7 @@ impl Planner {
         let step = weigh::weigh(&Weak {
             conf,
             remains: self.remains(),
+            marked: self.marked(),
             data,
             keeps: config.persistence() != Persistence::Nothing,
             own,

@@ -3,7 +3,7 @@
 //! Guarantees: no id of another set is started in this one.
 
 use super::{DiskState, Place, Planner, record};
-use crate::id::Ordinal;
+use crate::id::{NodeId, Ordinal};
 use crate::nodes::{NodesConf, Remains};
 use crate::protocol::Mark;
 
@@ -48,6 +48,12 @@ impl Planner {
     pub(super) fn remains(&self) -> Option<&Remains> {
         let DiskState::Read(disk) = &self.disk else { return None };
         disk.remains.as_ref().filter(|_| self.foreign_mark().is_none())
+    }
+
+    /// The id under which the disk was used, by its mark, if it is this set's own.
+    pub(super) fn marked(&self) -> Option<NodeId> {
+        let DiskState::Read(disk) = &self.disk else { return None };
+        disk.mark.as_ref().filter(|mark| !record::is_copy(mark, self.place())).map(|m| m.node_id)
     }
 
     /// The disk's mark, if it is another set's: the disk is a copy.

@@ -56,6 +56,8 @@ const CUT_OFF: &str = "it was cut off, and its slots can not be known";
 pub(super) struct Weak<'a> {
     pub(super) conf: &'a Result<Option<NodesConf>, String>,
     pub(super) remains: Option<&'a Remains>,
+    /// The id that the birth mark says, if it is of this set.
+    pub(super) marked: Option<NodeId>,
     pub(super) data: bool,
     pub(super) keeps: bool,
     pub(super) own: Address,
@@ -175,7 +177,8 @@ impl Weak<'_> {
         match self.conf {
             Ok(Some(conf)) => conf.myself().map(|me| me.id),
             _ => {
-                let by_file = self.remains.and_then(|r| r.me);
+                let by_mark = || self.remains.and(self.marked);
+                let by_file = self.remains.and_then(|r| r.me).or_else(by_mark);
                 let by_record = || self.remembered().map(|identity| identity.node_id);
                 by_file
                     .or_else(by_record)

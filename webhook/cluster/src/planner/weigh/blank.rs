@@ -4,8 +4,10 @@
 //! where refusing would keep the others from coming; nothing begins anew while anybody may know more.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
-use super::{Step, Weak, all_members, decide, standing};
+use super::{Step, Weak, all_members, decide, is_new, standing};
+use crate::id::NodeId;
 use crate::nodes::{Endpoint, Flag, Node};
 use crate::planner::Inspection;
 use crate::planner::decide::Decision;
@@ -16,10 +18,11 @@ use crate::record;
 
 impl Weak<'_> {
     pub(super) fn blank(&self, view: &View) -> Step {
-        if super::is_new(view) && view.plan.generation == 1 {
+        let stranger = self.owner_beyond(view);
+        if stranger.is_none() && is_new(view) && view.plan.generation == 1 {
             return Step::Done(decide::begin(&self.sound(), view));
         }
-        if self.begins_anew(view) {
+        if stranger.is_none() && self.begins_anew(view) {
             let planned = view.plan.node_id(view.ordinal);
             if view.plan.seat(view.ordinal).is_some() && self.declared != Some(planned) {
                 return Step::Declare(planned);
@@ -63,7 +66,9 @@ impl Weak<'_> {
         if let Some(step) = self.not_a_guest_yet() {
             return step;
         }
-        let why = match (self.remembered(), view.past.first()) {
+        let past = view.past.first().cloned();
+        let beyond = |id| format!("the node {id} owns slots, which the record does not know");
+        let why = match (self.remembered(), past.or(stranger.map(beyond))) {
             (Some(_), _) => "this member has begun before and its disk is empty now".to_owned(),
             (None, Some(past)) => {
                 format!("the disk is empty and the cluster may have a past: {past}")
@@ -79,6 +84,18 @@ impl Weak<'_> {
             ));
         }
         Step::Done(Decision::Guest { why: format!("{why}, so it starts without slots") })
+    }
+
+    /// An owner of slots that a living pod's server knows and the plan does not: the record is that of
+    /// an earlier life, or of none. One whose pod was deleted by force may know such a life itself.
+    fn owner_beyond(&self, view: &View) -> Option<NodeId> {
+        let planned: BTreeSet<NodeId> =
+            view.plan.ordinals().map(|ordinal| view.plan.node_id(ordinal)).collect();
+        let of_pod = |at: &SocketAddr| view.pods.values().any(|pod| pod.ips.contains(&at.ip()));
+        let living = self.weighing.living().filter(|(at, _)| of_pod(at));
+        let owners = living.flat_map(|(_, i)| i.nodes.nodes());
+        let mut owners = owners.filter(|n| !n.slots.is_empty()).map(|n| n.id);
+        owners.find(|id| !planned.contains(id))
     }
 
     /// Whether the record has opened a generation of the plan in which this member has not begun.

@@ -22,7 +22,7 @@ use crate::id::NodeId;
 use crate::nodes::{Node, NodesConf};
 use crate::past::is_unrecorded;
 use crate::planner::{Inspection, decide};
-use crate::protocol::{Identity, Pod, Proposal, Role, Severity, Succession, View};
+use crate::protocol::{Identity, Member, Pod, Proposal, Role, Severity, Succession, View};
 
 /// What is to be settled between this member and another one before it starts.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,7 +56,9 @@ pub(super) fn open(view: &View, conf: &NodesConf) -> Option<Open> {
     }
     // The former master has lost its disk, and nobody has told the record its epoch.
     let named = view.successions.get(&of).filter(|s| s.heir == me.id);
-    if let Some(named) = named.filter(|s| s.epoch == master.config_epoch) {
+    let lost = |m: &Member| m.node_id == Some(of) && m.disk.identity.is_none();
+    let blank = view.members.values().any(lost);
+    if let Some(named) = named.filter(|s| blank && s.epoch == master.config_epoch) {
         return Some(Open::Late { from: of, named: named.clone() });
     }
     let Some(its) = registered(view, of) else {

@@ -47,12 +47,7 @@ impl Weak<'_> {
             .map(|(name, _)| name)
             .chain(claimed)
             .any(|name| members.get(name).is_none_or(|m| of_another_life(name, m)));
-        // One that has lost its slots may have lost them to this member.
-        let of_shard = |n: &&Node| {
-            let deposed =
-                n.is_master() && n.slots.is_empty() && !n.flags.contains(&Flag::Handshake);
-            unregistered && n.id != me.id && (n.master == Some(me.id) || deposed)
-        };
+        let of_shard = |n: &&Node| unregistered && may_be_of(n, me.id);
         let mut unknown =
             file.nodes().filter(of_shard).map(|n| n.id).filter(|id| {
                 !alive.contains(id) && !ids.contains(id) && !view.forgotten.contains(id)
@@ -105,9 +100,9 @@ impl Weak<'_> {
         for (name, member) in all_members(view) {
             let identity = record::known_identity(&view.plan, &view.name, &name, &member);
             // A guest's id is known once it has joined, and what it is by the own file only.
-            let Some(id) = identity.as_ref().map(|i| i.node_id).or(member.node_id) else {
-                continue;
-            };
+            let by_mark = member.disk.mark.as_ref().map(|mark| mark.node_id);
+            let known = identity.as_ref().map(|i| i.node_id).or(member.node_id).or(by_mark);
+            let Some(id) = known else { continue };
             let follows = file.and_then(|f| f.node(id)).and_then(|n| n.master);
             let of_shard = match &identity {
                 Some(Identity { role: Role::Replica { of }, .. }) => *of == me.id,
@@ -158,6 +153,14 @@ impl Weak<'_> {
         }
         outlived(mates)
     }
+}
+
+/// Whether a node of a file may have the data of this master: it follows it, or it has lost its slots,
+/// perhaps to it.
+pub(super) fn may_be_of(node: &Node, master: NodeId) -> bool {
+    let greeted = !node.flags.contains(&Flag::Handshake);
+    let deposed = node.is_master() && node.slots.is_empty() && greeted;
+    node.id != master && (node.master == Some(master) || deposed)
 }
 
 /// Those of whom it is not known that another one has run after their end.

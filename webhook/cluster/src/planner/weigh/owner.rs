@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use super::handed_on::is_here;
+use super::mates::may_be_of;
 use super::{FORCE_PATIENCE, MAJORITY_PATIENCE, Step, Weak, all_members, standing};
 use crate::id::NodeId;
 use crate::nodes::{Node, NodesConf};
@@ -164,7 +165,7 @@ impl Weak<'_> {
                  the replica's; trying again"
             ));
         }
-        let unseen = file.nodes().any(|n| n.master == Some(me.id) && !alive.contains(&n.id));
+        let unseen = file.nodes().any(|n| may_be_of(n, me.id) && !alive.contains(&n.id));
         let nobody = self.weighing.living().next().is_none();
         if self.view.is_none() && self.keeps && (unseen || nobody) {
             if self.patient() {

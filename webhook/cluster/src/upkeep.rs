@@ -8,18 +8,21 @@
 //!   data for so long, leaves its replicas in that state ([`Standing::unlinked`]).
 //! - All: a node whose address nobody knows is looked for by nobody ([`Standing::places`],
 //!   [`Standing::meets`]).
+//! - All: a replica whose master has lost its slots while it was away, and does not say to whom, goes
+//!   on following it, even where that one follows the replica ([`Standing::owner_instead`]).
 //!
 //! Guarantees: nobody is met whose id was not named at that very address, and who is not a member
-//! already; a replica whose link is being made is left alone.
+//! already; a replica whose link is being made is left alone, and one is sent only to a living owner
+//! of what its master had.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::id::NodeId;
 use crate::nodes::{Flag, Node, NodesConf};
-use crate::planner::Link;
+use crate::planner::{Link, all_members, covers};
 use crate::protocol::View;
-use crate::resp;
+use crate::{record, resp};
 
 /// How a server stands in its cluster, by its own word.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,7 +73,7 @@ impl Standing {
     /// # Errors
     /// If CLUSTER NODES is not what it has to be.
     pub fn read(nodes: &str, cluster: &str, replication: &str) -> Result<Self, String> {
-        let nodes = NodesConf::parse(nodes.as_bytes()).map_err(|e| e.to_string())?;
+        let nodes = NodesConf::of_server(nodes).map_err(|e| e.to_string())?;
         let dials = resp::dialled(replication);
         // Whoever is still being sent the data is left alone, too.
         let copied_by = resp::copiers(replication).into_iter().map(|c| c.at.ip()).collect();
@@ -135,8 +138,13 @@ impl Standing {
         self.not_taken(ips.iter().filter_map(|ip| Some(SocketAddr::new(*ip, port?))))
     }
 
+    /// Whether it knows nobody else: its file was cut off, or made before there were others.
+    fn is_alone(&self) -> bool {
+        self.others().next().is_none()
+    }
+
     fn not_taken(&self, places: impl Iterator<Item = SocketAddr>) -> BTreeSet<SocketAddr> {
-        if self.others().all(Node::answers) {
+        if !self.is_alone() && self.others().all(Node::answers) {
             return BTreeSet::new();
         }
         let known = self.others().filter(|n| n.answers()).chain(self.nodes.myself());
@@ -150,12 +158,42 @@ impl Standing {
     }
 
     /// Whether to meet whoever has just named this id at this address: a member that it knows and
-    /// does not reach, or knows at another one.
-    pub fn meets(&self, at: SocketAddr, id: NodeId, forgotten: &BTreeSet<NodeId>) -> bool {
-        let node = self.others().find(|n| n.id == id && !forgotten.contains(&id));
+    /// does not reach, or knows at another one; if it knows nobody, one that has registered.
+    pub fn meets(&self, at: SocketAddr, id: NodeId, view: Option<&View>) -> bool {
+        if view.is_some_and(|view| view.forgotten.contains(&id)) {
+            return false;
+        }
+        if self.is_alone() {
+            let owner = self.nodes.myself().is_some_and(|me| !me.slots.is_empty());
+            let registered = |v: &View| v.members.values().any(|m| m.node_id == Some(id));
+            return owner && view.is_some_and(registered);
+        }
+        let node = self.others().find(|n| n.id == id);
         node.is_some_and(|n| {
             !n.answers() && n.endpoint.address().and_then(|a| a.client()) != Some(at)
         })
+    }
+
+    /// A replica without a link whose master has no slots any more: who owns what that one had, by the
+    /// record, and answers.
+    pub fn owner_instead(&self, view: &View) -> Option<NodeId> {
+        let me = self.nodes.myself().filter(|_| self.health.link == Some(Link::Down))?;
+        let master = me.master?;
+        if self.nodes.node(master).is_some_and(|m| m.is_master() && !m.slots.is_empty()) {
+            return None;
+        }
+        let had = match view.successions.get(&master) {
+            Some(succession) => succession.slots.clone(),
+            None => {
+                let known = record::identities(&view.plan, &view.name, &all_members(view));
+                known.into_values().find(|i| i.node_id == master)?.slots
+            }
+        };
+        let owns = |n: &&Node| {
+            let all = !had.is_empty() && covers(&n.slots, &had);
+            n.id != me.id && n.is_master() && n.answers() && all
+        };
+        self.others().find(owns).map(|owner| owner.id)
     }
 
     fn others(&self) -> impl Iterator<Item = &Node> {

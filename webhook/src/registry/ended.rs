@@ -140,7 +140,10 @@ mod tests {
         assert!(is_over(&pod(true, Some("n"), "Running", std::slice::from_ref(&dead))));
         assert!(!is_over(&pod(true, Some("n"), "Running", &[alive])), "deleted by force");
         assert!(!is_over(&pod(true, Some("n"), "Pending", &[])), "nothing known of its containers");
-        assert!(!is_over(&pod(false, Some("n"), "Running", &[dead])), "it may restart");
+        assert!(
+            !is_over(&pod(false, Some("n"), "Running", std::slice::from_ref(&dead))),
+            "it may restart"
+        );
         assert!(is_over(&pod(true, None, "Pending", &[])));
         assert!(is_over(&pod(false, Some("n"), "Failed", &[])));
         let ended = Ended::default();

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use cluster::id::NodeId;
 use cluster::planner::Answer;
-use cluster::protocol::Report;
+use cluster::protocol::{Report, View};
 use cluster::server::{Credential, ServerConfig};
 use cluster::upkeep::{Health, Standing};
 
@@ -123,7 +123,7 @@ fn round(
     let view = registry.and_then(|registry| Some((registry, registry.view().ok()?)));
     let Some((registry, view)) = view else {
         let ips = service.map(|name| address::resolve(name, TIMEOUT)).unwrap_or_default();
-        meet(server, config, &standing, standing.places_by_name(&ips), &BTreeSet::new())?;
+        meet(server, config, &standing, standing.places_by_name(&ips), None)?;
         return Ok(Left::Something);
     };
     if standing.is_guest() {
@@ -135,7 +135,8 @@ fn round(
         }
         return Ok(Left::Something);
     }
-    meet(server, config, &standing, standing.places(&view), &view.forgotten)?;
+    meet(server, config, &standing, standing.places(&view), Some(&view))?;
+    follow(server, &standing, &view)?;
     succeed::run(server, config, registry, Instant::now() + ROUND, told);
     Ok(Left::Something)
 }
@@ -161,6 +162,13 @@ pub(crate) fn redial(server: &mut Client, standing: &Standing) -> Result<(), Str
     server.text(&["CLUSTER", "REPLICATE", master.as_str()]).map(|_| ())
 }
 
+/// Has a replica follow whoever owns its shard, where its master does not any more.
+fn follow(server: &mut Client, standing: &Standing, view: &View) -> Result<(), String> {
+    let Some(owner) = standing.owner_instead(view) else { return Ok(()) };
+    println!("mooring: the master has no slots any more; {owner} owns them, and is followed");
+    server.text(&["CLUSTER", "REPLICATE", owner.as_str()]).map(|_| ())
+}
+
 /// The same for another member, if it is the one that it is taken for.
 fn call(at: SocketAddr, id: NodeId, credentials: &[Credential]) -> Result<(), String> {
     let mut replica = Client::connect(at, credentials, TIMEOUT)?;
@@ -177,11 +185,11 @@ fn meet(
     config: &ServerConfig,
     standing: &Standing,
     places: BTreeSet<SocketAddr>,
-    forgotten: &BTreeSet<NodeId>,
+    view: Option<&View>,
 ) -> Result<(), String> {
     for at in places {
         let Answer::Node(id) = redis::probe(at, &config.credentials, TIMEOUT) else { continue };
-        if standing.meets(at, id, forgotten) {
+        if standing.meets(at, id, view) {
             let (ip, port) = (at.ip().to_string(), at.port().to_string());
             server.text(&["CLUSTER", "MEET", &ip, &port])?;
         }

@@ -134,7 +134,7 @@ fn missed_most(nodes: &NodesConf) -> Option<NodeId> {
 
 fn nodes(server: &mut Client) -> Result<NodesConf, String> {
     let text = server.text(&["CLUSTER", "NODES"])?;
-    NodesConf::parse(text.as_bytes()).map_err(|e| e.to_string())
+    NodesConf::of_server(&text).map_err(|e| e.to_string())
 }
 
 #[cfg(test)]

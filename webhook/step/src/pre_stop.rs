@@ -70,7 +70,7 @@ fn hand_over() -> Result<String, String> {
     let config = settings.container.server_config()?;
     let mut server = hook::local(&config, Duration::from_secs(1))?;
     let nodes = server.text(&["CLUSTER", "NODES"])?;
-    let nodes = NodesConf::parse(nodes.as_bytes()).map_err(|e| e.to_string())?;
+    let nodes = NodesConf::of_server(&nodes).map_err(|e| e.to_string())?;
     let me = nodes.myself().ok_or("CLUSTER NODES does not name this node")?;
     if me.master.is_some() {
         let registry = Registry::new(&settings, settings.hook_token.clone())?;

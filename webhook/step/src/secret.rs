@@ -184,7 +184,7 @@ fn around(
     config: &ServerConfig,
 ) -> Result<(Option<(NodeId, NodeId)>, Vec<(Party, Option<Client>)>), String> {
     let nodes = server.text(&["CLUSTER", "NODES"])?;
-    let nodes = NodesConf::parse(nodes.as_bytes()).map_err(|e| e.to_string())?;
+    let nodes = NodesConf::of_server(&nodes).map_err(|e| e.to_string())?;
     let shard = |node: &Node| {
         let master = node.master.unwrap_or(node.id);
         nodes.node(master).filter(|m| !m.slots.is_empty()).map(|m| m.id)

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use cluster::id::NodeId;
 use cluster::planner::{Answer, Link};
 use cluster::protocol::View;
 use cluster::upkeep::{Health, Standing};
@@ -66,7 +65,7 @@ impl World {
         {
             let ready = self.sets[hook.set].pods.values().filter(|p| p.ready);
             let ips: Vec<_> = ready.filter_map(|p| p.addr).map(Addr::ip).collect();
-            self.guard_meets(hook.proc, &standing, standing.places_by_name(&ips), &BTreeSet::new());
+            self.guard_meets(hook.proc, &standing, standing.places_by_name(&ips), None);
         }
         self.guard_pauses(id);
     }
@@ -76,12 +75,12 @@ impl World {
         id: ProcId,
         standing: &Standing,
         places: BTreeSet<SocketAddr>,
-        forgotten: &BTreeSet<NodeId>,
+        view: Option<&View>,
     ) {
         for at in places {
             let (_, answer) = self.probe_at(at);
             if let (Answer::Node(named), Some(addr)) = (answer, Addr::of(at.ip()))
-                && standing.meets(at, named, forgotten)
+                && standing.meets(at, named, view)
             {
                 self.tell(|| format!("{} meets {}", self.who(id), addr.0));
                 self.act(id, |server, cx| server.meet(cx, addr));
@@ -98,7 +97,12 @@ impl World {
         if standing.is_guest() {
             return self.join(id, hook, view);
         }
-        self.guard_meets(hook.proc, &standing, standing.places(view), &view.forgotten);
+        self.guard_meets(hook.proc, &standing, standing.places(view), Some(view));
+        if let Some(owner) = standing.owner_instead(view) {
+            let of = self.names.number(owner);
+            self.tell(|| format!("{} follows {}", self.who(hook.proc), self.names.short(of)));
+            self.act(hook.proc, |server, cx| server.replicate(cx, of));
+        }
         self.succeed(id, hook, deadline);
     }
 

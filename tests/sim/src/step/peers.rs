@@ -75,7 +75,7 @@ impl World {
     /// each other.
     pub fn seen_nodes(&self, id: ProcId) -> Result<NodesConf, String> {
         let text = self.proc(id).nodes(&self.names, &self.units);
-        NodesConf::parse(text.as_bytes()).map_err(|e| e.to_string())
+        NodesConf::of_server(&text).map_err(|e| e.to_string())
     }
 
     pub(super) fn force_at(

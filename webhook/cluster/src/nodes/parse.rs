@@ -10,6 +10,15 @@ use crate::slot::SlotRange;
 /// A file larger than this is refused: 1,000 nodes with every slot range of its own take 2 MB.
 pub const MAX_BYTES: usize = 16 << 20;
 
+/// Whose words are read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Source {
+    /// A file that a server is to start with.
+    File,
+    /// A server.
+    Server,
+}
+
 impl NodesConf {
     /// Reads a file.
     ///
@@ -18,6 +27,18 @@ impl NodesConf {
     /// keep the first without a word), where the own line lacks its role or master, where it is a
     /// replica of its own replica, and where it is cut off. [`super::Remains`] has what is left.
     pub fn parse(bytes: &[u8]) -> Result<Self, NodesError> {
+        Self::read(bytes, Source::File)
+    }
+
+    /// Reads what a server that runs answers to CLUSTER NODES.
+    ///
+    /// # Errors
+    /// As with a file, but for a circle: two that run may follow each other, for a moment or for good.
+    pub fn of_server(text: &str) -> Result<Self, NodesError> {
+        Self::read(text.as_bytes(), Source::Server)
+    }
+
+    fn read(bytes: &[u8], source: Source) -> Result<Self, NodesError> {
         if bytes.len() > MAX_BYTES {
             return Err(error(0, "the file is larger than 16 MiB"));
         }
@@ -61,13 +82,13 @@ impl NodesConf {
             return Err(error(0, why));
         }
         let mut conf = Self { lines, damage };
-        conf.check()?;
+        conf.check(source)?;
         let doubtful = conf.doubtful_peers();
         conf.damage.extend(doubtful);
         Ok(conf)
     }
 
-    fn check(&self) -> Result<(), NodesError> {
+    fn check(&self, source: Source) -> Result<(), NodesError> {
         let mine: Vec<_> = self.nodes().filter(|n| n.flags.contains(&Flag::Myself)).collect();
         let [me] = mine.as_slice() else {
             let n = mine.len();
@@ -76,7 +97,7 @@ impl NodesConf {
             }
             return Err(error(0, &format!("{n} lines are flagged `myself`, and one has to be")));
         };
-        self.check_role(me)?;
+        self.check_role(me, source)?;
         let mut ids = BTreeSet::new();
         if let Some(twice) = self.nodes().find(|n| !ids.insert(n.id)) {
             return Err(error(0, &format!("the id {} stands on two lines", twice.id)));
@@ -91,17 +112,21 @@ impl NodesConf {
     }
 
     /// Redis 8.2 stops at an own line without role or master, earlier ones crash later on.
-    fn check_role(&self, me: &Node) -> Result<(), NodesError> {
+    fn check_role(&self, me: &Node, source: Source) -> Result<(), NodesError> {
         let refused = |why: &str| Err(error(0, why));
         match (me.flags.contains(&Flag::Master), me.flags.contains(&Flag::Replica), me.master) {
             (true, false, None) => Ok(()),
             (false, true, Some(of)) if self.node(of).is_none() => {
                 refused("the own line names a master that has no line")
             }
-            (false, true, Some(of)) if Self::goes_round(me, &self.ends()) => refused(&format!(
-                "the own line says replica of {of}, whose masters go round in a circle, so nobody \
-                 is known to own their slots"
-            )),
+            (false, true, Some(of))
+                if source == Source::File && Self::goes_round(me, &self.ends()) =>
+            {
+                refused(&format!(
+                    "the own line says replica of {of}, whose masters go round in a circle, so \
+                     nobody is known to own their slots"
+                ))
+            }
             (false, true, Some(_)) if !me.slots.is_empty() => {
                 refused("the own line says replica and owns slots")
             }

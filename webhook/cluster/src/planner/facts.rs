@@ -157,7 +157,7 @@ impl Inspection {
     /// # Errors
     /// If an answer is not what it has to be: what a server does not say is not made up.
     pub fn read(nodes: &str, replication: &str, size: &Reply) -> Result<Self, String> {
-        let nodes = NodesConf::parse(nodes.as_bytes()).map_err(|e| e.to_string())?;
+        let nodes = NodesConf::of_server(nodes).map_err(|e| e.to_string())?;
         let said = |name: &str| resp::field(replication, name);
         let replica = said("role") == Some("slave");
         let offset = said(if replica { "slave_repl_offset" } else { "master_repl_offset" });

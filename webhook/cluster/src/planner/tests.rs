@@ -292,7 +292,7 @@ fn of_two_exchanged_disks_each_keeps_its_id() {
 fn a_master_whose_slots_have_another_owner_steps_down() {
     let mut view = view(&[3]);
     let heir = plan().node_id(Ordinal(3));
-    view.members.get_mut("cache-3").unwrap().disk.identity = Some(crate::protocol::Identity {
+    view.members.get_mut("cache-3").unwrap().disk.identity = Some(Identity {
         node_id: heir,
         role: crate::protocol::Role::Master,
         slots: vec![plan().slots(0).unwrap()],

@@ -47,7 +47,7 @@ impl Own {
         size: &Reply,
         time: &Reply,
     ) -> Result<Self, String> {
-        let nodes = NodesConf::parse(nodes.as_bytes()).map_err(|e| e.to_string())?;
+        let nodes = NodesConf::of_server(nodes).map_err(|e| e.to_string())?;
         let number = |text: &str, name: &str| -> Result<u64, String> {
             let said = resp::field(text, name).and_then(|v| v.parse().ok());
             said.ok_or_else(|| format!("the server does not say {name}"))

@@ -140,11 +140,58 @@ fn members_are_looked_for_where_pods_run_and_nobody_is_known() {
 #[test]
 fn only_members_that_are_out_of_reach_are_met() {
     let standing = master("slave,fail", "disconnected", "");
-    let none = BTreeSet::new();
-    assert!(standing.meets(at(8), id('b'), &none));
-    assert!(!standing.meets(at(2), id('b'), &none), "the engine dials it there by itself");
-    assert!(!standing.meets(at(8), id('c'), &none), "it is reached where it is");
-    assert!(!standing.meets(at(8), id('d'), &none), "a stranger");
-    assert!(!standing.meets(at(8), id('a'), &none), "this one");
-    assert!(!standing.meets(at(8), id('b'), &BTreeSet::from([id('b')])), "forgotten");
+    assert!(standing.meets(at(8), id('b'), None));
+    assert!(!standing.meets(at(2), id('b'), None), "the engine dials it there by itself");
+    assert!(!standing.meets(at(8), id('c'), None), "it is reached where it is");
+    assert!(!standing.meets(at(8), id('d'), None), "a stranger");
+    assert!(!standing.meets(at(8), id('a'), None), "this one");
+    let mut known = view(BTreeMap::new(), BTreeMap::new());
+    known.forgotten = BTreeSet::from([id('b')]);
+    assert!(!standing.meets(at(8), id('b'), Some(&known)), "forgotten");
+}
+
+/// Its own line was the only one that was left of its file.
+#[test]
+fn an_owner_that_knows_nobody_meets_whoever_has_registered() {
+    let alone = |slots: &str| {
+        let nodes = line('a', 1, "myself,master", "-", "connected", slots);
+        Standing::read(&nodes, "cluster_state:fail\r\n", "role:master\r\n").unwrap()
+    };
+    let pods = BTreeMap::from([("cache-1".to_owned(), pod(8))]);
+    let registered = |of: Option<NodeId>| {
+        let member = Member { node_id: of, ports: Ports::plain(6379), ..member(8) };
+        view(pods.clone(), BTreeMap::from([("cache-1".to_owned(), member)]))
+    };
+    let known = registered(Some(id('b')));
+    assert_eq!(alone("0-5").places(&known), BTreeSet::from([at(8)]));
+    assert!(alone("0-5").meets(at(8), id('b'), Some(&known)));
+    assert!(!alone("0-5").meets(at(8), id('b'), Some(&registered(None))), "it did not say so");
+    assert!(!alone("0-5").meets(at(8), id('b'), None));
+    assert!(!alone("").meets(at(8), id('b'), Some(&known)), "a guest joins");
+}
+
+#[test]
+fn a_replica_of_one_that_has_lost_its_slots_follows_their_owner() {
+    // `a` was the master, follows `b` now, which follows it, and `c` has the slots.
+    let standing = |owner: &str, link: &str, slots: &str| {
+        let nodes = line('a', 1, "slave", id('b').as_str(), "connected", "")
+            + &line('b', 2, "myself,slave", id('a').as_str(), "connected", "")
+            + &line('c', 3, owner, "-", "connected", slots);
+        let info = format!("role:slave\r\nmaster_link_status:{link}\r\n");
+        Standing::read(&nodes, "cluster_state:ok\r\n", &info).unwrap()
+    };
+    let mut known = view(BTreeMap::new(), BTreeMap::new());
+    let all = || standing("master", "down", "0-16383");
+    assert_eq!(all().owner_instead(&known), None, "nobody knows what it had");
+    let succession = crate::protocol::Succession {
+        heir: id('b'),
+        slots: vec![crate::slot::SlotRange::new(0, 5000).unwrap()],
+        epoch: 4,
+        reason: String::new(),
+    };
+    known.successions.insert(id('a'), succession);
+    assert_eq!(all().owner_instead(&known), Some(id('c')));
+    assert_eq!(standing("master", "up", "0-16383").owner_instead(&known), None);
+    assert_eq!(standing("master,fail", "down", "0-16383").owner_instead(&known), None);
+    assert_eq!(standing("master", "down", "0-4999").owner_instead(&known), None, "not all");
 }

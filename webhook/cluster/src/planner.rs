@@ -22,6 +22,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::id::NodeId;
 use crate::net::Address;
 use crate::nodes::{NodesConf, Remains, Trust};
+use crate::plan::Plan;
 use crate::protocol::{Identity, Mark, Member, REFUSED, Report, Stopped, View};
 use crate::record::{self, Place};
 use crate::server::{Persistence, ServerConfig};
@@ -78,8 +79,9 @@ pub struct Planner {
     /// Why the set may have a life behind it, as it was said last: what tells of it may be gone when it
     /// is asked for again, such as pods that are on their way out.
     past: Vec<String>,
-    /// What this member was by the record, as it was said last: the record may be gone by then.
-    was: Option<Identity>,
+    /// What this member was by the record, and in which plan, as it was said last: the record may be
+    /// gone by then.
+    was: Option<(Plan, Identity)>,
     weighing: Weighing,
     ending: Option<Ending>,
 }
@@ -359,9 +361,12 @@ impl Planner {
     fn proposed(&mut self, now: Millis, result: Result<Box<View>, String>) {
         self.weighing.proposing = None;
         match result {
-            Ok(view) => self.registry = Registry::Known(view),
-            Err(why) => {
-                self.weighing.refused = Some(why);
+            Ok(view) if self.view().is_none_or(|before| is_changed(before, &view)) => {
+                self.registry = Registry::Known(view);
+            }
+            refused => {
+                let same = || "the record says something of it already".to_owned();
+                self.weighing.refused = Some(refused.err().unwrap_or_else(same));
                 let next = self.weighing.pause(now);
                 // It was judged by what is known now, which may be more than this view says.
                 self.registry = Registry::Idle { next, attempts: 0 };
@@ -375,10 +380,13 @@ impl Planner {
         let entries = view.members.get(pod).into_iter().chain(&view.before);
         let was = entries.filter_map(|m| record::remembered(plan, name, pod, m)).next();
         match was {
-            Some(was) => self.was = Some(was),
+            Some(was) => self.was = Some((plan.clone(), was)),
             None => {
+                // Where the cluster begins anew, what it was is over.
+                let over = |was: &Plan| was.salt == plan.salt && was.generation != plan.generation;
+                self.was.take_if(|(plan, _)| over(plan));
                 let own = view.members.get_mut(&view.pod).filter(|m| m.disk.identity.is_none());
-                if let (Some(own), Some(was)) = (own, &self.was) {
+                if let (Some(own), Some((_, was))) = (own, &self.was) {
                     own.was = Some(was.clone());
                 }
             }
@@ -393,6 +401,11 @@ impl Planner {
     fn own_ip(&self) -> IpAddr {
         self.setup.ips.first().copied().unwrap_or(UNSPECIFIED)
     }
+}
+
+/// Whether a proposal has come to anything.
+fn is_changed(before: &View, after: &View) -> bool {
+    before.successions != after.successions || before.plan.generation != after.plan.generation
 }
 
 // === impl Poll ===

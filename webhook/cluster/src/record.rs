@@ -265,7 +265,12 @@ impl Standing<'_> {
             {
                 return Ok(Change::Succession(from, succession.clone()));
             }
-            if earlier.epoch >= *epoch || earlier.slots == *slots {
+            // It has had its slots again since, says so itself, and has lost the disk that did.
+            let again = earlier.heir == *heir
+                && known(from).is_some_and(|(name, member, _)| {
+                    name == self.pod && member.disk.identity.is_none()
+                });
+            if earlier.epoch >= *epoch || (earlier.slots == *slots && !again) {
                 return Ok(Change::Nothing);
             }
         }

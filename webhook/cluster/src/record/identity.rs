@@ -2,6 +2,7 @@
 //!
 //! Guarantees: what a disk said comes before the plan, and what was before the cluster began anew is over.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use crate::id::{NodeId, Ordinal};
@@ -41,9 +42,10 @@ pub(crate) fn planned(plan: &Plan, set: &str, pod: &str) -> Option<Identity> {
 
 /// What all members are as far as is known, by pod.
 ///
-/// Two that follow each other by what they registered have changed places since one of them did, and
-/// then lost what would say so: they count as what the plan has made them. Its epochs are the lowest
-/// of all, so that whoever knows better is believed.
+/// Two that follow each other by what they registered have changed places since one of them did. The
+/// one whose master's epoch is higher has registered later: the other one is the master of what the
+/// plan gives their shard. Where that is not known they count as what the plan has made them: its
+/// epochs are the lowest of all, so that whoever knows better is believed.
 pub fn identities(
     plan: &Plan,
     set: &str,
@@ -59,11 +61,29 @@ pub fn identities(
             Role::Master => None,
         })
     };
-    let circle =
-        |identity: &Identity| follows(identity.node_id).and_then(follows) == Some(identity.node_id);
+    // Each one's master, where that one follows it.
+    let partner = |identity: &Identity| {
+        let of = follows(identity.node_id)?;
+        (follows(of)? == identity.node_id).then(|| known.iter().find(|(_, i)| i.node_id == of))?
+    };
+    let planned_as = |pod: &String, identity: &Identity| {
+        planned(plan, set, pod).filter(|p| p.node_id == identity.node_id)
+    };
     let settled = |pod: &String, identity: &Identity| {
-        let planned = planned(plan, set, pod).filter(|p| p.node_id == identity.node_id);
-        planned.filter(|_| circle(identity)).unwrap_or_else(|| identity.clone())
+        let Some((other_pod, other)) = partner(identity) else { return identity.clone() };
+        let Some(own) = planned_as(pod, identity) else { return identity.clone() };
+        let slots = planned_as(other_pod, other).into_iter().chain([own.clone()]);
+        let slots: Vec<_> = slots.flat_map(|p| p.slots).collect();
+        match identity.config_epoch.cmp(&other.config_epoch) {
+            Ordering::Greater => identity.clone(),
+            Ordering::Less if !slots.is_empty() => Identity {
+                role: Role::Master,
+                slots,
+                config_epoch: other.config_epoch,
+                ..identity.clone()
+            },
+            Ordering::Less | Ordering::Equal => own,
+        }
     };
     known.iter().map(|(pod, identity)| (pod.clone(), settled(pod, identity))).collect()
 }

@@ -282,6 +282,34 @@ fn a_master_that_has_its_slots_again_can_be_inherited_from_again() {
     replica.identity = Some(Identity { config_epoch: 7, current_epoch: 7, ..identity(3) });
     world.members.insert("c-3".to_owned(), member(replica));
     assert_eq!(world.judge(&propose(3, 9)), Ok(Change::Succession(from, succession(3, 9))));
+    // Or nobody's does, and its own is lost (seed 8025690 of the simulator).
+    let mut world = World::of(of);
+    world.successions.insert(from, succession(3, 4));
+    let blank = Member { was: Some(identity(0)), ..member(Disk::default()) };
+    world.members.insert("c-0".to_owned(), blank);
+    assert_eq!(world.judge(&propose(3, 9)), Ok(Change::Succession(from, succession(3, 9))));
+    assert_eq!(world.judge(&propose(4, 9)), Ok(Change::Nothing), "another heir");
+}
+
+/// Seed 8024575 of the simulator: c-3 was made master while it ran, and only c-0 has registered since.
+#[test]
+fn of_two_that_follow_each_other_the_later_word_counts() {
+    let follows = |pod: u32, of: u32, epoch: u64| {
+        let role = Role::Replica { of: identity(of).node_id };
+        let identity = Identity { role, slots: Vec::new(), config_epoch: epoch, ..identity(pod) };
+        (format!("c-{pod}"), member(Disk { identity: Some(identity), ..Disk::default() }))
+    };
+    let known = |a: u64, b: u64| {
+        let members = BTreeMap::from([follows(0, 3, a), follows(3, 0, b)]);
+        let of = identities(&plan(), "c", &members);
+        (of["c-0"].clone(), of["c-3"].clone())
+    };
+    let (zero, three) = known(4, 1);
+    assert_eq!(zero.role, Role::Replica { of: identity(3).node_id });
+    assert_eq!((three.role, three.config_epoch), (Role::Master, 4));
+    assert_eq!(three.slots, [SlotRange::new(0, 5461).unwrap()]);
+    let (zero, three) = known(1, 1);
+    assert_eq!((zero.role, three.role), (identity(0).role, identity(3).role), "as planned");
 }
 
 #[test]

@@ -144,10 +144,17 @@ impl Weak<'_> {
     fn after(&self, file: &NodesConf, heir: NodeId, was: &Node) -> Option<Step> {
         let follows = file.myself()?.master == Some(heir);
         let start = |epoch| (!follows).then(|| self.step_down(file.clone(), heir, epoch));
-        if let Some((owner, epoch)) = self.succeeded_by(was)
-            && owner == heir
-        {
-            return start(epoch);
+        if let Some((owner, epoch)) = self.succeeded_by(was) {
+            if owner == heir {
+                return start(epoch);
+            }
+            // Another one was elected before the one that was named.
+            let lives = self.weighing.by_id(owner).is_some();
+            let me = file.myself()?;
+            if lives && owner != me.id {
+                let follows = me.master == Some(owner);
+                return (!follows).then(|| self.step_down(file.clone(), owner, epoch));
+            }
         }
         let Some((at, found)) = self.weighing.by_id(heir) else {
             if self.view.is_some_and(|view| is_here(view, heir)) {

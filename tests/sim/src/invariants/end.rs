@@ -170,6 +170,8 @@ impl World {
     ///   says which command decides.
     /// - All that a shard had is gone, and the record, which alone could say who had it, was lost as
     ///   well: nobody may guess its slots.
+    /// - The record was lost, and half of the masters have lost their disks: nobody is there to elect,
+    ///   and nothing that could decide instead.
     fn left_to_others(&self, set: usize) -> Option<String> {
         let spoiled = |ordinal: &u32| self.watch.spoiled.contains(&(set, *ordinal));
         let pods = &self.sets[set].pods;
@@ -193,8 +195,17 @@ impl World {
             return Some("a replica may be behind, and a person is asked".to_owned());
         }
         let lost = |unit: &Unit| self.is_nowhere(set, *unit);
-        let nowhere = self.watch.unrecorded.contains(&set) && unserved.iter().any(lost);
-        nowhere.then(|| "a shard's data and the record are gone".to_owned())
+        let unrecorded = self.watch.unrecorded.contains(&set);
+        if unrecorded && unserved.iter().any(lost) {
+            return Some("a shard's data and the record are gone".to_owned());
+        }
+        let owns = |unit: &Unit| {
+            let of = |id| self.proc(id).claimed().is_some_and(|c| c.units.has(*unit));
+            self.living(set).any(of)
+        };
+        let owned = self.units.each().filter(owns).count();
+        let no_majority = unrecorded && 2 * owned <= usize::from(self.units.count());
+        no_majority.then(|| "the record is gone, and half of the masters".to_owned())
     }
 
     /// Whether nobody who lives and no disk has a write of a unit.

@@ -132,13 +132,13 @@ impl Weak<'_> {
             [sketch(s.heir, owns), sketch(*from, Duty::Replica { of: s.heir })]
         });
         let known = record.chain(heirs).chain(seen).collect::<Vec<_>>();
-        let to_come = self.to_come(view, &known);
-        remains.complete(me, known.into_iter().chain(to_come), epoch, self.target).ok()
+        let later = self.later_ones(view, &known);
+        remains.complete(me, known.into_iter().chain(later), epoch, self.target).ok()
     }
 
     /// For a blank disk those that have not begun yet: they will know this member, and have to be known
     /// by it.
-    fn to_come(&self, view: &View, known: &[Sketch]) -> Vec<Sketch> {
+    fn later_ones(&self, view: &View, known: &[Sketch]) -> Vec<Sketch> {
         if self.remains.is_some() {
             return Vec::new();
         }

@@ -37,6 +37,7 @@ mod around;
 mod blank;
 mod file;
 mod handed_on;
+mod heir;
 mod mates;
 mod missing;
 mod owner;

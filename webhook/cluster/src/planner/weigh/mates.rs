@@ -209,6 +209,16 @@ impl Mate {
         (known, !self.cut_off, self.offset, self.synced, self.ended, self.since, self.certain)
     }
 
+    /// Whether its data may be newer than those of one with this offset and age.
+    pub(super) fn is_newer_than(&self, offset: Option<u64>, synced: Option<i64>) -> bool {
+        match (self.offset.zip(offset), self.synced.zip(synced)) {
+            (Some((own, other)), _) if own != other => own > other,
+            (_, Some((own, other))) => own > other,
+            (Some(_), None) => false,
+            (None, None) => true,
+        }
+    }
+
     /// What is said while it is out of reach: naming it heir would not make it a master, and
     /// beginning without it would lose what it has.
     pub(super) fn out_of_reach(&self) -> String {

@@ -13,13 +13,10 @@ use super::mates::may_be_of;
 use super::{FORCE_PATIENCE, MAJORITY_PATIENCE, Step, Weak, all_members, standing};
 use crate::id::NodeId;
 use crate::nodes::{Node, NodesConf};
-use crate::planner::{How, Inspection, Link, Millis, decide};
+use crate::planner::{How, Inspection, Link, decide};
 use crate::protocol::{Identity, Proposal, Role, Severity, Succession, View};
 use crate::record;
 use crate::slot::SlotRange;
-
-/// Replicas notice the end of their master within so long of each other; INFO says it in seconds.
-const TOGETHER: Millis = Millis(3_000);
 
 // === impl Weak ===
 
@@ -96,26 +93,16 @@ impl Weak<'_> {
         if let Some(heir) = self.awaited(me) {
             return self.not_yet(heir);
         }
-        let mates: Vec<_> = self
-            .weighing
-            .living()
-            .filter(|(_, i)| i.nodes.myself().is_some_and(|n| n.master == Some(me.id)))
-            .collect();
-        // Keys alone count. A replica that has read its log and has not met its master since has
-        // them all and an offset of 0: the offset only ranks those that have one.
-        let with_data = mates.iter().filter(|(_, i)| i.keys > 0 && !self.copies_another(i, me.id));
-        // Whoever was linked to this member until it stopped has all that it had; offsets of streams
-        // that have parted say nothing.
-        let last = with_data.clone().filter_map(|(_, i)| i.linked_ago).min();
-        let to_the_end = |i: &Inspection| {
-            last.is_none_or(|last| i.linked_ago.is_some_and(|ago| ago <= last + TOGETHER.0))
-        };
-        // Then the newest disk counts, and where nothing is known of it, whoever holds more.
-        if let Some((at, heir)) = with_data
-            .filter(|(_, i)| to_the_end(i))
-            .max_by_key(|(_, i)| (i.offset, self.synced(i), i.keys))
-        {
-            return self.promote(*at, heir, me);
+        let alive: BTreeSet<NodeId> =
+            self.weighing.living().filter_map(|(_, i)| Some(i.nodes.myself()?.id)).collect();
+        let absent = self.mates_on_disk(Some(&file), me, &alive);
+        if let Some((at, heir)) = self.living_heir(me) {
+            if let Some(mate) = absent.iter().find(|mate| self.may_be_better(mate, heir))
+                && self.patient()
+            {
+                return Step::Wait(format!("{}, which may have newer data", mate.pod));
+            }
+            return self.promote(at, heir, me);
         }
         if let Some(id) = self.deposed_before(me) {
             if self.patient() {
@@ -127,9 +114,6 @@ impl Weak<'_> {
                  trying again"
             ));
         }
-        let alive: BTreeSet<NodeId> =
-            self.weighing.living().filter_map(|(_, i)| Some(i.nodes.myself()?.id)).collect();
-        let absent = self.mates_on_disk(Some(&file), me, &alive);
         if self.weighing.unclear() || absent.iter().any(|mate| mate.comes) {
             if self.patient() {
                 return Step::Wait("a member of the shard that may have the data".to_owned());
@@ -183,17 +167,6 @@ impl Weak<'_> {
         };
         let severity = if told.is_empty() { Severity::Normal } else { Severity::Warning };
         self.done(file, reason, told, severity)
-    }
-
-    /// A living member with data that takes itself for the master of this one's slots, at a lower epoch:
-    /// it is back, and nobody has told it yet.
-    fn deposed_before(&self, me: &Node) -> Option<NodeId> {
-        let shares = |n: &Node| n.slots.iter().any(|s| me.slots.iter().any(|own| own.overlaps(*s)));
-        let of = |i: &Inspection| {
-            let own = i.nodes.myself().filter(|n| n.id != me.id && n.is_master())?;
-            (own.config_epoch < me.config_epoch && i.keys > 0 && shares(own)).then_some(own.id)
-        };
-        self.weighing.living().find_map(|(_, i)| of(i))
     }
 
     /// Whoever has this member's slots at a higher epoch, by a living member's word, a registered

@@ -2,10 +2,11 @@
 //!
 //! Guarantees: no id of another set is started in this one.
 
-use super::{DiskState, Place, Planner, record};
+use super::{DiskState, Planner};
 use crate::id::{NodeId, Ordinal};
 use crate::nodes::{NodesConf, Remains};
 use crate::protocol::Mark;
+use crate::record::{self, Place};
 
 // === impl Planner ===
 

@@ -109,7 +109,8 @@ impl World {
             Action::Register(body) => match &mut self.view {
                 Some(view) => {
                     let own = view.members.get("cache-0").cloned();
-                    let place = Place { namespace: &view.namespace, set: &view.name };
+                    let place =
+                        crate::record::Place { namespace: &view.namespace, set: &view.name };
                     let entry = record::entry(
                         place,
                         &view.name,

@@ -265,7 +265,9 @@ impl World {
         };
         let now = self.now();
         let (source, target) = (self.proc(from), self.proc(to));
-        let whole = source.ok && target.ok && source.answers(now) && target.answers(now);
+        // Keys go from one to the other.
+        let reach = !self.net.is_cut(from) && !self.net.is_cut(to);
+        let whole = source.ok && target.ok && source.answers(now) && target.answers(now) && reach;
         let owners = source.claimed().zip(target.claimed()).filter(|_| whole && from != to);
         let Some((gives, gets)) = owners else { return };
         let first = gives.units.each().next();

@@ -224,6 +224,12 @@ impl Plan {
         NodeId::from_digest(&self.digest("node", ordinal.0))
     }
 
+    /// The node id of a member that has no seat, by the uid of its pod.
+    pub fn guest_id(&self, pod_uid: &str) -> NodeId {
+        let text = format!("mooring guest\0{}\0{pod_uid}", self.salt);
+        NodeId::from_digest(&Sha256::digest(text).into())
+    }
+
     /// The id of a shard.
     pub fn shard_id(&self, shard: u32) -> ShardId {
         ShardId::from_digest(&self.digest("shard", shard))

@@ -111,6 +111,14 @@ impl World {
         self.act(id, |server, cx| server.take_over(cx, how));
     }
 
+    /// The record names a pod's own server the heir: it may become master by vote, or by its next step.
+    pub fn named_by_hook(&mut self, set: usize, ordinal: u32) {
+        let proc = self.sets[set].pods.get(&ordinal).and_then(|pod| pod.proc());
+        if let Some(heir) = proc.filter(|id| !self.proc(*id).is_master()) {
+            self.excuse_what_it_lacks(heir);
+        }
+    }
+
     /// What the master acknowledged last, and kept for itself.
     fn excuse_what_it_lacks(&mut self, id: ProcId) {
         let Owner::Pod { set, .. } = self.proc(id).with.owner else { return };

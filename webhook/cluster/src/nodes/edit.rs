@@ -72,6 +72,26 @@ impl NodesConf {
         Some(Self { lines, damage: Vec::new() })
     }
 
+    /// The file with which a member begins that has no seat: itself, a master without slots.
+    pub fn guest(id: NodeId, address: Address) -> Self {
+        let mut endpoint = Endpoint::unknown();
+        endpoint.point_at(Some(&address));
+        let own = Line::from(Node {
+            id,
+            endpoint,
+            flags: BTreeSet::from([Flag::Master, Flag::Myself]),
+            master: None,
+            ping_sent: 0,
+            pong_received: 0,
+            config_epoch: 0,
+            link: "connected".to_owned(),
+            slots: Vec::new(),
+            open_slots: Vec::new(),
+        });
+        let vars = Line::from(Vars { current_epoch: 0, last_vote_epoch: 0 });
+        Self { lines: vec![own, vars], damage: Vec::new() }
+    }
+
     /// Sets every address by node id, in one pass, and drops what a restart makes untrue.
     ///
     /// - Peers that are not known get an empty address and no flag: they are recognised by id

@@ -47,6 +47,8 @@ pub(super) enum Decision {
     Bootstrap(NodesConf),
     /// Let the server start as a node of its own, without slots.
     Guest {
+        /// The file: its id is known, and marked as this set's, before a copy of the disk can be made.
+        conf: NodesConf,
         /// Why it has no seat.
         why: String,
     },
@@ -71,8 +73,10 @@ impl Decision {
     /// The file to write, if there is one.
     pub(super) fn conf(&self) -> Option<&NodesConf> {
         match self {
-            Self::Bootstrap(conf) | Self::Rewrite { conf, .. } => Some(conf),
-            Self::Guest { .. } | Self::Refuse(_) => None,
+            Self::Bootstrap(conf) | Self::Guest { conf, .. } | Self::Rewrite { conf, .. } => {
+                Some(conf)
+            }
+            Self::Refuse(_) => None,
         }
     }
 
@@ -83,7 +87,7 @@ impl Decision {
                 bootstrapped: true,
                 ..Report::normal("Bootstrapped", "wrote the plan's nodes.conf on an empty disk")
             },
-            Self::Guest { why } => Report::warning("StartedAsGuest", why),
+            Self::Guest { why, .. } => Report::warning("StartedAsGuest", why),
             Self::Refuse(why) => Report::warning(REFUSED, why),
             Self::Rewrite { conf, reason, message, severity } => Report {
                 severity: *severity,
@@ -117,10 +121,18 @@ pub(super) fn begin(sound: &Sound<'_>, view: &View) -> Decision {
                 _ => Decision::Bootstrap(conf),
             }
         }
-        None => Decision::Guest {
-            why: format!("the plan seats {} pods and this is one more", view.plan.pods()),
-        },
+        None => {
+            let why = format!("the plan seats {} pods and this is one more", view.plan.pods());
+            guest(view, own, why)
+        }
     }
+}
+
+/// A blank disk that has no seat in the plan, or a past that is not known.
+pub(super) fn guest(view: &View, own: Address, why: String) -> Decision {
+    let entry = view.members.get(&view.pod);
+    let id = view.plan.guest_id(entry.map_or("", |m| &m.pod_uid));
+    Decision::Guest { conf: NodesConf::guest(id, own), why }
 }
 
 fn resume(sound: &Sound<'_>, conf: &NodesConf, view: Option<&View>) -> Decision {

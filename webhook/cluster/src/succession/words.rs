@@ -68,7 +68,8 @@ impl Own {
         let syncs = resp::field(info, "master_sync_in_progress") == Some("1");
         let never = match down {
             Some(down) => down < 0 || u64::try_from(down).is_ok_and(|d| d > uptime),
-            None => false,
+            // Until its first cron, or as long as its master has no address, a replica has begun nothing.
+            None => !replica,
         };
         Ok(Self {
             current_epoch: number(cluster, "cluster_current_epoch")?,

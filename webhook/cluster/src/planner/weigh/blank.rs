@@ -10,7 +10,7 @@ use super::{Step, Weak, all_members, decide, is_new, standing};
 use crate::id::NodeId;
 use crate::nodes::{Endpoint, Flag, Node};
 use crate::planner::Inspection;
-use crate::planner::decide::Decision;
+
 use crate::protocol::{Member, Proposal, Role, View};
 use crate::record;
 
@@ -83,7 +83,8 @@ impl Weak<'_> {
                  not needed, delete their claims; trying again"
             ));
         }
-        Step::Done(Decision::Guest { why: format!("{why}, so it starts without slots") })
+        let why = format!("{why}, so it starts without slots");
+        Step::Done(decide::guest(view, self.own, why))
     }
 
     /// An owner of slots that a living pod's server knows and the plan does not: the record is that of

@@ -97,7 +97,16 @@ impl Weak<'_> {
         let own = self.conf.iter().flatten().flat_map(NodesConf::nodes);
         failed.extend(own.filter(|n| n.flags.contains(&Flag::Failing)).map(|n| n.id));
         let mut mates = Vec::new();
-        for (name, member) in all_members(view) {
+        let members = all_members(view);
+        let identities = members
+            .iter()
+            .filter_map(|(name, m)| record::known_identity(&view.plan, &view.name, name, m));
+        // Who followed the owner before this one, and has not been told yet, has the shard's data.
+        let former: BTreeSet<NodeId> = identities
+            .filter(|i| i.node_id != me.id && record::has_lost(i, &me.slots, me.config_epoch))
+            .map(|i| i.node_id)
+            .collect();
+        for (name, member) in members {
             let identity = record::known_identity(&view.plan, &view.name, &name, &member);
             // A guest's id is known once it has joined, and what it is by the own file only.
             let by_mark = member.disk.mark.as_ref().map(|mark| mark.node_id);
@@ -105,7 +114,9 @@ impl Weak<'_> {
             let Some(id) = known else { continue };
             let follows = file.and_then(|f| f.node(id)).and_then(|n| n.master);
             let of_shard = match &identity {
-                Some(Identity { role: Role::Replica { of }, .. }) => *of == me.id,
+                Some(Identity { role: Role::Replica { of }, .. }) => {
+                    *of == me.id || former.contains(of)
+                }
                 Some(identity) => record::has_lost(identity, &me.slots, me.config_epoch),
                 None => false,
             };

@@ -50,6 +50,13 @@ fn where_one_does_not_say_who_it_is_it_may_be_that_one() {
     let (actions, _) = world.run();
     assert_eq!(reason(&actions), "StartedAsGuest");
     assert_eq!(forced(&actions), None);
+    // Its id is known before it starts, and marked as this set's: a copy of the disk is known as one.
+    let conf = written(&actions);
+    let me = conf.myself().unwrap();
+    assert_eq!((conf.nodes().count(), me.slots.len(), me.master), (1, 0, None));
+    let marked =
+        |a: &Action| matches!(a, Action::Write { mark: Some(m), .. } if m.node_id == me.id);
+    assert!(actions.iter().any(marked), "{actions:?}");
 }
 
 /// Where all come at once and nobody owns anything there is nothing to join.

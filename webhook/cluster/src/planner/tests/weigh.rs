@@ -109,8 +109,7 @@ impl World {
             Action::Register(body) => match &mut self.view {
                 Some(view) => {
                     let own = view.members.get("cache-0").cloned();
-                    let place =
-                        crate::record::Place { namespace: &view.namespace, set: &view.name };
+                    let place = record::Place { namespace: &view.namespace, set: &view.name };
                     let entry = record::entry(
                         place,
                         &view.name,

@@ -102,7 +102,11 @@ pub(super) fn is_sound(
             let Some(me) = conf.myself() else { return false };
             let owner = !me.slots.is_empty()
                 || view.is_some_and(|v| decide::inheritance(v, conf).is_some());
-            let open = view.is_some_and(|v| handed_on::open(v, conf).is_some());
+            // Without the registry only its master can tell a replica that it was named heir.
+            let open = match view {
+                Some(view) => handed_on::open(view, conf).is_some(),
+                None => me.master.is_some() && data,
+            };
             !is_cut_off(conf) && !open && (!owner || data || files)
         }
     }
@@ -147,8 +151,11 @@ impl Weak<'_> {
             return step;
         }
         let mut reason = self.reason();
-        if let Some(view) = self.view
-            && let Some(epoch) = decide::inheritance(view, &file)
+        let named = match self.view {
+            Some(view) => decide::inheritance(view, &file),
+            None => self.named_by_its_master(&file),
+        };
+        if let Some(epoch) = named
             && file.succeed(epoch).is_ok()
         {
             reason = "Succeeded";

@@ -107,7 +107,11 @@ impl Weak<'_> {
         let known = all_members(view);
         let mut others = view.wanted().into_iter().chain(view.claims.iter().flatten().cloned());
         // A disk that the record has never seen may be of this member's shard.
-        if others.any(|name| name != view.pod && !known.contains_key(&name)) {
+        let is_disk = |name: &String| match &view.claims {
+            Some(claims) => claims.contains(name) || view.pods.contains_key(name),
+            None => true,
+        };
+        if others.any(|name| name != view.pod && !known.contains_key(&name) && is_disk(&name)) {
             return None;
         }
         let file =

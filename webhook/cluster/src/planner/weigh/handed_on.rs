@@ -6,6 +6,7 @@
 //! | replica | its master has registered as a replica of this member, at an older epoch | the master was named: it becomes master first |
 //! | replica | the same, at a newer epoch | this member was named: the record has to say so again, then it succeeds |
 //! | replica | the record names it, at an epoch that its file has already | the record has to say a higher one |
+//! | replica | the registry is away, and its master runs as its replica and calls it the owner | it succeeds at the epoch that this one says |
 //!
 //! Two members that follow each other own nothing: a master that turns up as a replica loses its
 //! slots in all tables (`clusterProcessPacket`, up to 7.2), and nobody is elected without any. Two
@@ -17,7 +18,7 @@
 
 use std::cmp::Ordering;
 
-use super::{FORCE_PATIENCE, Step, Weak};
+use super::{FORCE_PATIENCE, Step, Weak, covers};
 use crate::id::NodeId;
 use crate::nodes::{Node, NodesConf};
 use crate::past::is_unrecorded;
@@ -138,6 +139,17 @@ impl Weak<'_> {
                 Some(self.say(from, Proposal::Succeed { from, succession }))
             }
         }
+    }
+
+    /// Without the registry: the epoch at which this member owns its master's slots by the word of that
+    /// one, which runs as its replica. It has read the record, and gave its slots away by it.
+    pub(super) fn named_by_its_master(&self, file: &NodesConf) -> Option<u64> {
+        let (me, data) = (file.myself()?, self.data);
+        let former = file.node(me.master?).filter(|n| data && !n.slots.is_empty())?;
+        let (_, found) = self.weighing.by_id(former.id)?;
+        let follows = found.nodes.myself().is_some_and(|n| n.master == Some(me.id));
+        let own = found.nodes.node(me.id).filter(|n| follows && covers(&n.slots, &former.slots))?;
+        (own.config_epoch > former.config_epoch).then_some(own.config_epoch)
     }
 
     /// The heir becomes master first. Whoever follows it already is then repaired as it is.

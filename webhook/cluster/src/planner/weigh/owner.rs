@@ -217,12 +217,32 @@ impl Weak<'_> {
     }
 
     pub(super) fn follow(&self, file: NodesConf, heir: NodeId, epoch: u64) -> Step {
+        if let Some(proposal) = self.elected(&file, heir) {
+            return Step::Propose(proposal);
+        }
         let runs = self.weighing.by_id(heir).is_some();
         let reason = if runs { "Rejoined" } else { "Yielded" };
         let told = format!(
             "this member's disk is empty and {heir} has the shard's data at epoch {epoch}; "
         );
         self.as_replica_of(file, (heir, epoch), reason, &told, Severity::Warning)
+    }
+
+    /// What the record does not know yet: the others have elected the heir, which runs as the master.
+    /// Without its disk this member would not know it the next time.
+    fn elected(&self, file: &NodesConf, heir: NodeId) -> Option<Proposal> {
+        let view = self.view.filter(|_| self.weighing.refused.is_none())?;
+        let from = file.myself()?.id;
+        let (_, found) = self.weighing.by_id(heir)?;
+        let owner = found.nodes.myself().filter(|n| n.is_master() && !n.slots.is_empty())?;
+        let known = view.successions.get(&from).is_some_and(|s| s.epoch >= owner.config_epoch);
+        let succession = Succession {
+            heir,
+            slots: owner.slots.clone(),
+            epoch: owner.config_epoch,
+            reason: format!("the disk of {} is empty, and the others have elected it", view.pod),
+        };
+        (!known).then_some(Proposal::Succeed { from, succession })
     }
 
     /// Starts as a replica of whoever owns its slots since this epoch.
@@ -249,7 +269,7 @@ impl Weak<'_> {
         let Some(id) = heir.nodes.myself().map(|n| n.id) else {
             return Step::Wait("a replica that says who it is".to_owned());
         };
-        if heir.link == Some(Link::Up) {
+        if heir.link == Some(Link::Up) && !self.is_left_over(heir, me) {
             if self.patient() {
                 return Step::Wait(format!("{id} to notice that its master has stopped"));
             }
@@ -265,6 +285,18 @@ impl Weak<'_> {
             return Step::Wait("a majority of masters that can elect".to_owned());
         }
         self.name_and_promote(at, id, me)
+    }
+
+    /// Whether the link of a replica that calls it up leads nowhere: another member has its master's
+    /// address by now, and the replica has not begun to copy that one. Soon it would.
+    fn is_left_over(&self, heir: &Inspection, me: &Node) -> bool {
+        let place = heir.nodes.node(me.id).and_then(|n| n.endpoint.address()?.client());
+        let others = self.weighing.living().filter(|(at, _)| Some(*at) == place);
+        let id = |i: &Inspection| i.nodes.myself().map(|n| n.id);
+        others.into_iter().any(|(_, other)| {
+            let both = heir.stream.as_ref().zip(other.stream.as_ref());
+            id(other).is_some_and(|id| id != me.id) && both.is_some_and(|(a, b)| a != b)
+        })
     }
 
     /// The record names it heir, and then it takes over.

@@ -208,3 +208,18 @@ fn a_disk_of_the_plan_is_recorded_as_begun() {
     };
     assert_eq!((run(false), run(true)), (true, false));
 }
+
+/// Seed 9002061 of the simulator: those that come after it never came, so that they have no disk.
+#[test]
+fn where_no_claim_is_there_is_no_disk_that_could_know_better() {
+    let slots = |claims: &[u32]| {
+        let mut world = World::stopped(&[]);
+        let view = world.view.as_mut().unwrap();
+        view.earlier.retain(|name, _| name == "cache-1" || name == "cache-2");
+        view.claims = Some(claims.iter().map(|o| format!("cache-{o}")).collect());
+        let (actions, _) = world.run();
+        (reason(&actions).to_owned(), written(&actions).myself().unwrap().slots.len())
+    };
+    assert_eq!(slots(&[0, 1, 2]), ("Rebuilt".to_owned(), 1));
+    assert_eq!(slots(&[0, 1, 2, 3]), ("StartedAsGuest".to_owned(), 0));
+}

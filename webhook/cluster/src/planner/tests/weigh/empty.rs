@@ -20,6 +20,12 @@ fn an_empty_master_whose_replica_has_the_data_has_it_elected_and_starts_as_its_r
         let declared =
             actions.iter().any(|a| matches!(a, Action::Register(r) if r.node_id == Some(id(0))));
         assert_eq!(declared, blank, "others have to learn where to find it");
+        // Should its disk be lost again, the record knows who was elected (seed 9008608 of the simulator).
+        let named = &world.view.unwrap().successions[&id(0)];
+        assert_eq!(
+            (named.heir, named.epoch, &named.slots),
+            (id(3), 9, &vec![plan().slots(0).unwrap()])
+        );
     }
 }
 
@@ -284,4 +290,42 @@ fn whoever_was_linked_to_the_end_is_promoted_however_high_the_others_offset() {
     assert_eq!(chosen(&[(3, 1_000)]), Some(id(3)), "the other one never was");
     assert_eq!(chosen(&[(3, 1_000), (4, 30_000)]), Some(id(3)));
     assert_eq!(chosen(&[(3, 1_000), (4, 2_000)]), Some(id(4)), "both were");
+}
+
+/// Seed 7000422 of the simulator: two replicas were started since the master stopped, one answers already.
+#[test]
+fn a_replica_on_its_way_with_newer_data_is_waited_for() {
+    let elected_at = |coming: u64| {
+        let mut world = World::running().emptied();
+        let stopped = |offset| Some(Stopped { ago: 0, offset, linked_ago: Some(0) });
+        world.member(3, Disk { stopped: stopped(100), ..full_disk(3) });
+        let view = world.view.as_mut().unwrap();
+        let other = Identity { node_id: id(9), ..identity(3) };
+        let disk = Disk { identity: Some(other), stopped: stopped(coming), ..full_disk(3) };
+        let mate = Member { disk, node_id: Some(id(9)), ..member(9, 109) };
+        view.members.insert("cache-9".to_owned(), mate);
+        view.pods.insert("cache-9".to_owned(), Pod { running: false, ready: false, ..pod(9, 109) });
+        let (actions, at) = world.run();
+        assert_eq!(forced(&actions), Some((id(3), How::Vote)));
+        at
+    };
+    assert!(elected_at(200) >= Millis(10_000));
+    assert!(elected_at(50) < Millis(1_000), "its disk is known to be no newer");
+}
+
+/// Seed 9003632 of the simulator: the link was never told that its other end is gone, and soon the
+/// replica would copy whoever has the address now.
+#[test]
+fn a_link_to_a_member_of_another_shard_that_has_the_address_keeps_nobody_from_being_elected() {
+    let run = |copied: u32| {
+        let mut world = World::running().emptied();
+        let place = SocketAddr::new(ip(100), 6379);
+        world.servers.insert(place, seen_by(4));
+        let other = world.view.as_mut().unwrap().members.get_mut("cache-4").unwrap();
+        other.ips = vec![ip(100)];
+        world.copies.insert(id(3), id(copied));
+        world.run().0
+    };
+    assert_eq!(forced(&run(0)), Some((id(3), How::Vote)));
+    assert!(refusal(&run(4)).contains("is linked to a server"), "it has copied that one");
 }

@@ -126,3 +126,23 @@ fn nobody_without_data_is_made_master_instead_of_one_with_data() {
     assert!(refusal(&actions).contains("has no data, which this one has"), "{actions:?}");
     assert_eq!(forced(&actions), None);
 }
+
+/// Seed 9012672 of the simulator: the heir started while the registry was away, by its file.
+#[test]
+fn without_the_registry_a_replica_is_told_by_its_former_master_that_it_was_named() {
+    let run = |epoch: Option<u64>| {
+        let mut world = World::running();
+        (world.view, world.disk) = (None, disk(&file(3, 99)));
+        world.servers.remove(&server(3));
+        if let Some(epoch) = epoch {
+            let mut former = seen_by(0);
+            former.step_down(id(3), epoch).unwrap();
+            world.servers.insert(server(0), former);
+        }
+        let (actions, at) = world.run();
+        let me = written(&actions).myself().cloned().unwrap();
+        (me.is_master(), me.slots.len(), me.config_epoch, at >= Millis(10_000))
+    };
+    assert_eq!(run(Some(9)), (true, 1, 9, true), "the registry is waited for");
+    assert_eq!(run(None), (false, 0, 0, true), "nobody says so");
+}

@@ -192,6 +192,9 @@ impl World {
         let s = &mut self.sets[set];
         let old = s.history.iter().rev().find(|(at, _)| *at <= then).map(|(_, r)| r.clone());
         if let (Some(old), Some(now)) = (old, &s.record) {
+            if old.plan.generation < now.plan.generation {
+                self.watch.behind.insert(set);
+            }
             let version = now.version + 1;
             s.record = Some(crate::registry::Record { version, ..old });
         }
@@ -278,6 +281,7 @@ impl World {
         for write in moved.each() {
             self.keep(to, write);
         }
+        self.watch.moved.insert((0, unit));
         self.act(to, |proc, cx| proc.import(cx, unit));
         self.act(from, |proc, cx| proc.export(cx, unit, gets.id));
         // Each key is deleted on the source's replicas, too.

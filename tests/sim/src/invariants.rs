@@ -103,6 +103,12 @@ pub struct Watch {
     pub untold: BTreeSet<usize>,
     /// Sets whose record was lost, or is older than what happened: a copy has none of its own.
     pub unrecorded: BTreeSet<usize>,
+    /// Sets whose record is older than the beginning of their cluster.
+    pub behind: BTreeSet<usize>,
+    /// Units that were moved from one shard to another.
+    pub moved: BTreeSet<(usize, Unit)>,
+    /// When a person has deleted the pods that had started without the registry.
+    pub helped: Option<u64>,
 }
 
 // === impl World ===

@@ -1,7 +1,8 @@
 //! Succession from post-start: the real state machine, with the world for a shell.
 
 use cluster::planner::{How, Millis};
-use cluster::protocol::View;
+use cluster::protocol::{Mark, View};
+use cluster::record::Change;
 use cluster::succession::{Action, Fact, Own, Setup, Succession};
 
 use super::{Asked, Hook, HookId, State};
@@ -9,6 +10,7 @@ use crate::data::{Excuse, Writes};
 use crate::engine::{Owner, Takeover};
 use crate::ids::ProcId;
 use crate::registry::Request;
+use crate::units::UnitSet;
 use crate::world::{Event, World};
 
 /// A succession under way.
@@ -20,6 +22,8 @@ pub struct Heir {
 
 /// So much of what was acknowledged last may be missing in an heir that counts as fresh.
 const BOUND: u64 = 60_000;
+/// A master hears once a second how far its replicas are (REPLCONF ACK), and they of it.
+const HEARTBEAT: u64 = 1_000;
 
 impl World {
     pub(super) fn succeed(&mut self, id: HookId, hook: &Hook, deadline: u64) {
@@ -111,11 +115,24 @@ impl World {
         self.act(id, |server, cx| server.take_over(cx, how));
     }
 
-    /// The record names a pod's own server the heir: it may become master by vote, or by its next step.
-    pub fn named_by_hook(&mut self, set: usize, ordinal: u32) {
-        let proc = self.sets[set].pods.get(&ordinal).and_then(|pod| pod.proc());
-        if let Some(heir) = proc.filter(|id| !self.proc(*id).is_master()) {
-            self.excuse_what_it_lacks(heir);
+    /// The record has named an heir. It may have become master by vote already, or will by its next step.
+    pub fn heir_was_named(&mut self, set: usize, by: u32, change: &Change) {
+        let Change::Succession(_, succession) = change else { return };
+        let units = self.units.of(&succession.slots);
+        let heir = self.names.number(succession.heir);
+        let own = self.sets[set].pods.get(&by).and_then(|pod| pod.proc());
+        match own.filter(|id| self.proc(*id).id() == heir) {
+            Some(id) if self.proc(id).is_master() => {}
+            Some(id) => self.excuse_what_is_lacked(set, units, &self.proc(id).data.clone(), BOUND),
+            // A step has named one that is not there: what is said of a replica is a second old.
+            None if !self.living(set).any(|id| self.proc(id).id() == heir) => {
+                let mut disks = self.disks.iter().filter(|disk| disk.set == set && !disk.lost);
+                let named = |mark: &Mark| mark.node_id == succession.heir;
+                if let Some(disk) = disks.find(|disk| disk.mark.as_ref().is_some_and(named)) {
+                    self.excuse_what_is_lacked(set, units, &disk.data.clone(), HEARTBEAT);
+                }
+            }
+            None => {}
         }
     }
 
@@ -124,15 +141,17 @@ impl World {
         let Owner::Pod { set, .. } = self.proc(id).with.owner else { return };
         let master = self.proc(id).master().and_then(|of| self.proc(id).peer(of));
         let Some(units) = master.map(|master| master.slots) else { return };
+        self.excuse_what_is_lacked(set, units, &self.proc(id).data.clone(), BOUND);
+    }
+
+    fn excuse_what_is_lacked(&mut self, set: usize, units: UnitSet, has: &Writes, bound: u64) {
         for unit in units.each() {
             let all = self.ledger.of(self.units.count(), set, unit).clone();
             let last = all.each().map(|w| self.ledger.get(w).at).max().unwrap_or(0);
-            let lacks = all.without(&self.proc(id).data);
             let mut late = Writes::default();
-            lacks
-                .each()
-                .filter(|w| self.ledger.get(*w).at + BOUND >= last)
-                .for_each(|w| late.insert(w));
+            let lacks = all.without(has);
+            let recent = lacks.each().filter(|w| self.ledger.get(*w).at + bound >= last);
+            recent.for_each(|w| late.insert(w));
             self.ledger.excuse(&late, Excuse::Succession);
         }
     }

@@ -55,7 +55,10 @@ impl World {
                 self.check_lost(set);
                 self.check_forgotten(set);
             }
-        } else if now >= calm_at + BOUND {
+        } else if now >= self.watch.helped.unwrap_or(calm_at) + BOUND {
+            if self.watch.helped.is_none() && self.help(&sets) {
+                return;
+            }
             self.watch.over = true;
             sets.into_iter()
                 .filter(|set| !self.is_well(*set))
@@ -63,6 +66,28 @@ impl World {
                 .into_iter()
                 .for_each(|set| self.check_stuck(set));
         }
+    }
+
+    /// A pod that started while the registry was away can not ask it: its start says so, and that it is to
+    /// be deleted once the registry is back. Returns whether there was one in a set that is not well.
+    fn help(&mut self, sets: &[usize]) -> bool {
+        let mut late = Vec::new();
+        for set in sets.iter().filter(|set| !self.is_well(**set)) {
+            let pods = self.sets[*set].pods.iter();
+            let untold = pods.filter(|(_, pod)| !pod.token && pod.proc().is_some());
+            late.extend(untold.map(|(ordinal, _)| (*set, *ordinal)));
+        }
+        if late.is_empty() {
+            return false;
+        }
+        self.watch.helped = Some(self.now());
+        *self
+            .counts
+            .left
+            .entry("a pod that started without the registry".to_owned())
+            .or_default() += 1;
+        late.into_iter().for_each(|(set, ordinal)| self.delete_pod(set, ordinal));
+        true
     }
 
     /// Whether every unit has a server that takes writes, and every pod one that is in its
@@ -172,6 +197,9 @@ impl World {
     ///   well: nobody may guess its slots.
     /// - The record was lost, and half of the masters have lost their disks: nobody is there to elect,
     ///   and nothing that could decide instead.
+    /// - The record was rolled back to before all disks were lost and the cluster began anew, and does not
+    ///   know its nodes.
+    /// - Slots were moved to a member whose disk is gone, and that had not registered since.
     fn left_to_others(&self, set: usize) -> Option<String> {
         let spoiled = |ordinal: &u32| self.watch.spoiled.contains(&(set, *ordinal));
         let pods = &self.sets[set].pods;
@@ -194,7 +222,14 @@ impl World {
         if unserved.iter().any(asks) {
             return Some("a replica may be behind, and a person is asked".to_owned());
         }
+        if self.watch.behind.contains(&set) {
+            return Some("the record is older than the cluster".to_owned());
+        }
         let lost = |unit: &Unit| self.is_nowhere(set, *unit);
+        let moved = |unit: &Unit| self.watch.moved.contains(&(set, *unit)) && lost(unit);
+        if unserved.iter().any(moved) {
+            return Some("slots were moved to a disk that is gone".to_owned());
+        }
         let unrecorded = self.watch.unrecorded.contains(&set);
         if unrecorded && unserved.iter().any(lost) {
             return Some("a shard's data and the record are gone".to_owned());

@@ -124,7 +124,7 @@ impl World {
             let (change, version) = *change;
             if self.record(set)?.version == version {
                 self.change(set, &change);
-                self.named_by_hook(set, op.ordinal);
+                self.heir_was_named(set, op.ordinal, &change);
                 return self.answer_of(op).map(Some);
             }
         }

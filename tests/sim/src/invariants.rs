@@ -16,7 +16,7 @@ mod owners;
 mod writes;
 
 pub use end::BOUND;
-pub use writes::Knowledge;
+pub use writes::{HEARTBEAT, Knowledge};
 
 /// An invariant.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]

@@ -9,6 +9,7 @@ use super::{Asked, Hook, HookId, State};
 use crate::data::{Excuse, Writes};
 use crate::engine::{Owner, Takeover};
 use crate::ids::ProcId;
+use crate::invariants::HEARTBEAT;
 use crate::registry::Request;
 use crate::units::UnitSet;
 use crate::world::{Event, World};
@@ -22,8 +23,6 @@ pub struct Heir {
 
 /// So much of what was acknowledged last may be missing in an heir that counts as fresh.
 const BOUND: u64 = 60_000;
-/// A master hears once a second how far its replicas are (REPLCONF ACK), and they of it.
-const HEARTBEAT: u64 = 1_000;
 
 impl World {
     pub(super) fn succeed(&mut self, id: HookId, hook: &Hook, deadline: u64) {
@@ -144,7 +143,8 @@ impl World {
         self.excuse_what_is_lacked(set, units, &self.proc(id).data.clone(), BOUND);
     }
 
-    fn excuse_what_is_lacked(&mut self, set: usize, units: UnitSet, has: &Writes, bound: u64) {
+    /// Excuses what a set's servers or disks lack of the newest writes.
+    pub fn excuse_what_is_lacked(&mut self, set: usize, units: UnitSet, has: &Writes, bound: u64) {
         for unit in units.each() {
             let all = self.ledger.of(self.units.count(), set, unit).clone();
             let last = all.each().map(|w| self.ledger.get(w).at).max().unwrap_or(0);

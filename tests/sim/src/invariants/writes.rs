@@ -11,6 +11,9 @@ use crate::schedule::Management;
 use crate::units::UnitSet;
 use crate::world::{StaleStart, World};
 
+/// A master hears once a second how far its replicas are (REPLCONF ACK), and they of it.
+pub const HEARTBEAT: u64 = 1_000;
+
 /// What a step knew when it ended.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Knowledge {
@@ -73,11 +76,14 @@ impl World {
     }
 
     /// A replica was made a master while it ran. What the engine elects by itself may lose what
-    /// had not reached it; who is made master on a step's word may not.
+    /// had not reached it; who is made master on a step's word may not, but for what was on its way
+    /// and no living server has.
     pub fn won(&mut self, id: ProcId, units: UnitSet, forced: bool) {
         let Owner::Pod { set, .. } = self.proc(id).with.owner else { return };
         if forced {
-            return;
+            let mut known = Writes::default();
+            self.living(set).for_each(|id| known.add(&self.proc(id).data));
+            return self.excuse_what_is_lacked(set, units, &known, HEARTBEAT);
         }
         for unit in units.each() {
             let all = self.ledger.of(self.units.count(), set, unit);

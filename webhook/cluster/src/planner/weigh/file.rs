@@ -48,6 +48,10 @@ impl Weak<'_> {
             }
             (None, Role::Replica { of }) => Duty::Replica { of },
         };
+        let duty = match owner_above(&duty, seen) {
+            Some(of) => Duty::Replica { of },
+            None => duty,
+        };
         Some(Sketch { id: me, address: None, duty, shard_id: None })
     }
 
@@ -173,6 +177,18 @@ impl Weak<'_> {
             (owners.iter().map(|n| n.config_epoch).sum::<u64>(), owners.len())
         })
     }
+}
+
+/// Who owns slots of a master by now: it was forgotten, and has been succeeded before that.
+fn owner_above(duty: &Duty, seen: &[Sketch]) -> Option<NodeId> {
+    let Duty::Master { slots, config_epoch } = duty else { return None };
+    let has = |s: &&Sketch| match &s.duty {
+        Duty::Master { slots: theirs, config_epoch: above } => {
+            above > config_epoch && theirs.iter().any(|t| slots.iter().any(|own| own.overlaps(*t)))
+        }
+        Duty::Replica { .. } => false,
+    };
+    seen.iter().find(has).map(|s| s.id)
 }
 
 fn sketch_of(identity: Identity) -> Sketch {

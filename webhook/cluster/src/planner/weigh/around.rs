@@ -8,6 +8,8 @@ use crate::planner::{Action, How, Inspected, Inspection, Millis, PROBE_PATIENCE,
 use crate::protocol::Proposal;
 
 const PAUSE: Millis = Millis(200);
+/// For how long answers count. Whoever did not answer is in them, too.
+const AGE: Millis = Millis(1_000);
 
 /// What has been asked around, and what is under way.
 #[derive(Clone, Debug, Default)]
@@ -51,6 +53,8 @@ impl Weighing {
             poll.wake_at(self.next);
             return false;
         }
+        // The registry may have taken its time meanwhile.
+        self.asked.take_if(|asked| now.0 > asked.0 + AGE.0);
         let Some(asked) = self.asked else {
             self.asked = Some(now);
             self.found = around.iter().map(|at| (*at, None)).collect();

@@ -143,7 +143,8 @@ pub(crate) fn probe(at: SocketAddr, timeout: Duration) -> Answer {
     match id.map(|id| id.parse::<NodeId>()) {
         Ok(Ok(id)) => Answer::Node(id),
         Err(why) if why == NO_REPLY => Answer::Silent,
-        _ => Answer::Unclear,
+        Err(why) => Answer::of_error(&why),
+        Ok(Err(_)) => Answer::Unclear,
     }
 }
 

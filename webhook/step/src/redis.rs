@@ -107,6 +107,7 @@ pub(crate) fn probe(at: SocketAddr, credentials: &[Credential], timeout: Duratio
     match id {
         Ok(Ok(id)) => Answer::Node(id),
         Err(why) if why == NO_REPLY => Answer::Silent,
-        _ => Answer::Unclear,
+        Err(why) => Answer::of_error(&why),
+        Ok(Err(_)) => Answer::Unclear,
     }
 }

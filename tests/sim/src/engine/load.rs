@@ -52,7 +52,10 @@ impl Proc {
         }
         if let Some(of) = proc.master() {
             // Without an address it dials nobody, and waits to be told.
-            proc.repl = Some(Repl::new(proc.peer(of).and_then(|p| p.addr)));
+            let host = proc.peer(of).and_then(|p| p.addr);
+            proc.repl = Some(Repl::new(host));
+            // The step writes no address where its master was not.
+            proc.followed_at = host;
         }
         proc
     }

@@ -76,14 +76,13 @@ impl World {
     }
 
     /// A replica was made a master while it ran. What the engine elects by itself may lose what
-    /// had not reached it; who is made master on a step's word may not, but for what was on its way
-    /// and no living server has.
+    /// had not reached it; who is made master on a step's word may not, but for the last second: servers
+    /// say no more exactly how long they have been without their master.
     pub fn won(&mut self, id: ProcId, units: UnitSet, forced: bool) {
         let Owner::Pod { set, .. } = self.proc(id).with.owner else { return };
         if forced {
-            let mut known = Writes::default();
-            self.living(set).for_each(|id| known.add(&self.proc(id).data));
-            return self.excuse_what_is_lacked(set, units, &known, HEARTBEAT);
+            let has = self.proc(id).data.clone();
+            return self.excuse_what_is_lacked(set, units, &has, HEARTBEAT);
         }
         for unit in units.each() {
             let all = self.ledger.of(self.units.count(), set, unit);

@@ -41,6 +41,7 @@ impl World {
         match self.at(at) {
             Err(delay) => (delay, Answer::Nobody),
             Ok(id) if self.speaks(id) => (delay, Answer::Node(self.names.id(self.proc(id).id()))),
+            Ok(id) if self.proc(id).loading_until > self.now() => (delay, Answer::Loading),
             Ok(_) => (delay, Answer::Unclear),
         }
     }

@@ -200,10 +200,24 @@ pub enum Answer {
     Node(NodeId),
     /// Nobody, or no node.
     Nobody,
-    /// Somebody who does not say (another password, still loading).
+    /// A server that loads its data and does not say who it is yet (`-LOADING`).
+    Loading,
+    /// Somebody who does not say (another password).
     Unclear,
     /// Somebody who takes the connection and says nothing in time.
     Silent,
+}
+
+// === impl Answer ===
+
+impl Answer {
+    /// What the error reply to CLUSTER MYID tells.
+    pub fn of_error(why: &str) -> Self {
+        match why.starts_with("LOADING") {
+            true => Self::Loading,
+            false => Self::Unclear,
+        }
+    }
 }
 
 /// Something to do.

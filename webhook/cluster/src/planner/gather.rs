@@ -132,7 +132,9 @@ impl Planner {
                 _ => None,
             }
             .map(|me| me.id);
-            if mine.is_some_and(|id| answer == Answer::Node(id)) {
+            // One that loads may be this member, and would take writes on the same disk once it has.
+            let may_be = answer == Answer::Loading && mine.is_some();
+            if may_be || mine.is_some_and(|id| answer == Answer::Node(id)) {
                 self.twin = Twin::Pause { at, until: Millis(now.0 + 100) };
             } else {
                 self.twin = Twin::Gone;
@@ -339,7 +341,9 @@ impl Planner {
                 }
                 // A pod of this set that never restarted: the file's address is the one under
                 // which it has been reached all the time.
-                Some(Answer::Unclear | Answer::Silent) if self.view().is_some() => {
+                Some(Answer::Loading | Answer::Unclear | Answer::Silent)
+                    if self.view().is_some() =>
+                {
                     if let Some(node) = by_file()
                         && let Some(address) = file_address(node.id)
                     {

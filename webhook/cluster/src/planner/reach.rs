@@ -88,7 +88,9 @@ impl Planner {
 
     fn has_answered(&self, running: &BTreeSet<SocketAddr>) -> bool {
         let answers = running.iter().filter_map(|at| self.probes.get(at)?.answer);
-        answers.into_iter().any(|answer| matches!(answer, Answer::Node(_) | Answer::Unclear))
+        answers
+            .into_iter()
+            .any(|answer| matches!(answer, Answer::Node(_) | Answer::Loading | Answer::Unclear))
     }
 
     /// Where other members run, if none of them comes back just now.

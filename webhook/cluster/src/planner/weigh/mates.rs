@@ -48,11 +48,11 @@ impl Weak<'_> {
             .chain(claimed)
             .any(|name| members.get(name).is_none_or(|m| of_another_life(name, m)));
         let of_shard = |n: &&Node| unregistered && may_be_of(n, me.id);
-        let mut unknown =
-            file.nodes().filter(of_shard).map(|n| n.id).filter(|id| {
-                !alive.contains(id) && !ids.contains(id) && !view.forgotten.contains(id)
-            });
-        unknown.next()
+        let unknown = file.nodes().filter(of_shard).filter(|n| {
+            !alive.contains(&n.id) && !ids.contains(&n.id) && !view.forgotten.contains(&n.id)
+        });
+        // A master without slots may have lost them to another shard.
+        unknown.min_by_key(|n| n.master != Some(me.id)).map(|n| n.id)
     }
 
     /// Whether a server runs in a pod that has not registered, and does not answer.

@@ -135,6 +135,15 @@ fn an_empty_master_does_not_begin_while_a_replica_of_its_file_is_unheard_of() {
     let (actions, at, named) = run(&["cache-0", "cache-3"], false);
     assert_eq!((reason(&actions), named), ("Yielded", Some(id(3))));
     assert!(at >= Millis(10_000), "it is waited for");
+    // A master without slots may have lost them to another shard (seed 9024157).
+    let mut world = World::stopped(&[]).emptied();
+    let slots = format!(" {}", plan().slots(1).unwrap());
+    world.disk.nodes_conf = Some(file(0, 99).replace(&slots, "").into_bytes());
+    let view = world.view.as_mut().unwrap();
+    view.earlier.clear();
+    view.claims = Some(["cache-0", "cache-1", "cache-3"].map(str::to_owned).into());
+    let _ = world.run();
+    assert_eq!(world.view.unwrap().successions[&id(0)].heir, id(3));
     let (actions, _, named) = run(&["cache-0"], true);
     assert_eq!(written(&actions).myself().unwrap().slots.len(), 1, "there is no other disk");
     assert_eq!(named, None);

@@ -66,6 +66,11 @@ impl Weak<'_> {
         if let Some(step) = self.not_a_guest_yet() {
             return step;
         }
+        // Of a record that is younger than the set: who all others are says who this one was.
+        let unknown = self.remembered().is_none() && !is_new(view);
+        if unknown && view.parallel && self.patient() && self.others_come(view) {
+            return Step::Wait("the other members, who may know who this one was".to_owned());
+        }
         let past = view.past.first().cloned();
         let beyond = |id| format!("the node {id} owns slots, which the record does not know");
         let why = match (self.remembered(), past.or(stranger.map(beyond))) {

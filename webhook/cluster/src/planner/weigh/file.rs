@@ -112,8 +112,8 @@ impl Weak<'_> {
         let mut others = view.wanted().into_iter().chain(view.claims.iter().flatten().cloned());
         // A disk that the record has never seen may be of this member's shard.
         let is_disk = |name: &String| match &view.claims {
-            Some(claims) => claims.contains(name) || view.pods.contains_key(name),
-            None => true,
+            Some(claims) => self.keeps && (claims.contains(name) || view.pods.contains_key(name)),
+            None => self.keeps,
         };
         if others.any(|name| name != view.pod && !known.contains_key(&name) && is_disk(&name)) {
             return None;

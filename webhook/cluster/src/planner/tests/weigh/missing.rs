@@ -47,8 +47,14 @@ fn where_one_does_not_say_who_it_is_it_may_be_that_one() {
     let mut world = unrecorded();
     others_see(&mut world, "master,fail");
     world.servers.remove(&server(5));
-    let (actions, _) = world.run();
+    world.view.as_mut().unwrap().parallel = true;
+    let (actions, at) = world.run();
     assert_eq!(reason(&actions), "StartedAsGuest");
+    assert!(at >= Millis(10_000), "it is given time to (seed 9018455 of the simulator)");
+    world.view.as_mut().unwrap().parallel = false;
+    let (actions, at) = world.run();
+    assert_eq!(reason(&actions), "StartedAsGuest");
+    assert!(at < Millis(1_000), "one after the other it may not come before this one is ready");
     assert_eq!(forced(&actions), None);
     // Its id is known before it starts, and marked as this set's: a copy of the disk is known as one.
     let conf = written(&actions);

@@ -208,6 +208,12 @@ impl World {
         if let Some(why) = refused.next() {
             return Some(why.chars().take(40).collect());
         }
+        // A sentence that says who decides, and how.
+        let asked =
+            |pod: &&Pod| pod.refused.as_ref().is_some_and(|why| why.contains("a person decide"));
+        if pods.values().any(|pod| asked(&pod)) {
+            return Some("two members may have the data, and a person is asked".to_owned());
+        }
         let now = self.now();
         let served = |unit: &Unit| self.living(set).any(|id| self.proc(id).accepts(*unit, now));
         let unserved: Vec<Unit> = self.units.each().filter(|unit| !served(unit)).collect();

@@ -116,7 +116,15 @@ pub(super) fn begin(sound: &Sound<'_>, view: &View) -> Decision {
         Some(mut conf) => {
             // Its master has come back without its disk before this one has begun: nobody of the shard
             // has anything, and the master waits as this one's replica.
-            match inheritance(view, &conf).map(|epoch| conf.succeed(epoch)) {
+            let inherits = inheritance(view, &conf);
+            if let Some((pod, of)) = inherits.and_then(|_| mate_with_data(view, &conf)) {
+                return Decision::Refuse(format!(
+                    "the record names this member heir of {of}, its disk is empty, and {pod} has data of \
+                     that shard: let a person decide, by `mooring promote -n {} {} {pod}`",
+                    view.namespace, view.name
+                ));
+            }
+            match inherits.map(|epoch| conf.succeed(epoch)) {
                 Some(Err(why)) => Decision::Refuse(format!("can not take over: {why}")),
                 _ => Decision::Bootstrap(conf),
             }
@@ -126,6 +134,16 @@ pub(super) fn begin(sound: &Sound<'_>, view: &View) -> Decision {
             guest(view, own, why)
         }
     }
+}
+
+/// Another replica of this one's master that has registered with data.
+fn mate_with_data<'a>(view: &'a View, conf: &NodesConf) -> Option<(&'a str, NodeId)> {
+    let of = conf.myself()?.master?;
+    let mut mates = view.members.iter().filter(|(name, m)| {
+        let follows = |i: &Identity| i.role == Role::Replica { of };
+        **name != view.pod && m.disk.data && m.disk.identity.as_ref().is_some_and(follows)
+    });
+    mates.next().map(|(name, _)| (name.as_str(), of))
 }
 
 /// A blank disk that has no seat in the plan, or a past that is not known.

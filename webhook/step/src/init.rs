@@ -79,7 +79,17 @@ pub(crate) fn run() -> Result<(), String> {
             settings.secret.clone_from(&view.secret);
         }
         // An init container that runs again while the registry is away has what it left before.
-        None => settings.secret = Settings::from_tools().ok().and_then(|before| before.secret),
+        None => {
+            if let Ok(before) = Settings::from_tools() {
+                (settings.secret, settings.hook_token) = (before.secret, before.hook_token);
+            }
+            if settings.hook_token.is_empty() && result.is_ok() {
+                println!(
+                    "mooring: it starts without the registry, and its hooks will know nothing of the record: \
+                     should the cluster not be whole when Mooring is back, delete this pod"
+                );
+            }
+        }
     }
     settings.report = result?;
     settings.leave()?;

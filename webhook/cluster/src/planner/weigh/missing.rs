@@ -8,7 +8,8 @@
 //! have been, and those that run know that one.
 //!
 //! Guarantees: the missing one is known only where every other pod of the set has said which node it
-//! is, where one node is missing and no more, and where nobody reaches that one.
+//! is, where one node is missing and no more, and where nobody reaches that one. Where pods that run do
+//! not answer, and more nodes are missing than those, nobody takes another id.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,6 +25,8 @@ enum Gone {
     Certainly(NodeId),
     /// Not all have noticed.
     NotYet(NodeId),
+    /// One of several, the others of which are in pods that run and do not answer.
+    OneOfSeveral,
 }
 
 // === impl Weak ===
@@ -33,19 +36,30 @@ impl Weak<'_> {
     pub(super) fn the_one_missing(&self) -> Option<NodeId> {
         match self.gone()? {
             Gone::Certainly(id) => Some(id),
-            Gone::NotYet(_) => None,
+            Gone::NotYet(_) | Gone::OneOfSeveral => None,
         }
     }
 
     /// What is done instead of starting under another id, while it is not certain yet.
     pub(super) fn not_a_guest_yet(&self) -> Option<Step> {
-        let Gone::NotYet(id) = self.gone()? else { return None };
+        let (what, may_be) = match self.gone()? {
+            Gone::Certainly(_) => return None,
+            Gone::NotYet(id) => (
+                format!("all others to notice that {id} is gone"),
+                format!("it may be {id}, which not all others have given up"),
+            ),
+            Gone::OneOfSeveral => (
+                "the members that do not answer".to_owned(),
+                "members that run do not answer, so that it can not be told from them: see that they \
+                 can be reached"
+                    .to_owned(),
+            ),
+        };
         if self.patient() {
-            return Some(Step::Wait(format!("all others to notice that {id} is gone")));
+            return Some(Step::Wait(what));
         }
         Some(self.refuse(format!(
-            "this member's disk is empty, the record does not know who it was, and it may be {id}, \
-             which not all others have given up; trying again"
+            "this member's disk is empty, the record does not know who it was, and {may_be}; trying again"
         )))
     }
 
@@ -77,16 +91,21 @@ impl Weak<'_> {
             .living()
             .filter_map(|(_, i)| Some((i.nodes.myself()?.id, &i.nodes)))
             .collect();
-        let others = u32::try_from(tables.len()).ok()?;
-        if others + 1 != view.replicas {
-            return None;
-        }
+        let others = usize::try_from(view.replicas).ok()?.checked_sub(1)?;
+        let silent = others.checked_sub(tables.len())?;
         let missing: BTreeSet<NodeId> = tables
             .values()
             .flat_map(|nodes| nodes.nodes().filter(|n| counts(n, nodes)))
             .map(|n| n.id)
             .filter(|id| !tables.contains_key(id) && !view.forgotten.contains(id))
             .collect();
+        if silent > 0 {
+            let runs =
+                |(name, pod): &(&String, &Pod)| **name != view.pod && pod.running && !pod.deleting;
+            let run = view.pods.iter().filter(runs).count();
+            let several = run >= others && missing.len() > silent;
+            return several.then_some(Gone::OneOfSeveral);
+        }
         let id = *missing.first().filter(|_| missing.len() == 1)?;
         let given_up = |nodes: &&NodesConf| nodes.node(id).is_none_or(is_out);
         let owned = |nodes: &&NodesConf| {

@@ -6,12 +6,10 @@ use cluster::record::Change;
 use cluster::succession::{Action, Fact, Own, Setup, Succession};
 
 use super::{Asked, Hook, HookId, State};
-use crate::data::{Excuse, Writes};
 use crate::engine::{Owner, Takeover};
 use crate::ids::ProcId;
 use crate::invariants::HEARTBEAT;
 use crate::registry::Request;
-use crate::units::UnitSet;
 use crate::world::{Event, World};
 
 /// A succession under way.
@@ -141,19 +139,6 @@ impl World {
         let master = self.proc(id).master().and_then(|of| self.proc(id).peer(of));
         let Some(units) = master.map(|master| master.slots) else { return };
         self.excuse_what_is_lacked(set, units, &self.proc(id).data.clone(), BOUND);
-    }
-
-    /// Excuses what a set's servers or disks lack of the newest writes.
-    pub fn excuse_what_is_lacked(&mut self, set: usize, units: UnitSet, has: &Writes, bound: u64) {
-        for unit in units.each() {
-            let all = self.ledger.of(self.units.count(), set, unit).clone();
-            let last = all.each().map(|w| self.ledger.get(w).at).max().unwrap_or(0);
-            let mut late = Writes::default();
-            let lacks = all.without(has);
-            let recent = lacks.each().filter(|w| self.ledger.get(*w).at + bound >= last);
-            recent.for_each(|w| late.insert(w));
-            self.ledger.excuse(&late, Excuse::Succession);
-        }
     }
 
     fn own(&self, id: ProcId) -> Result<Own, String> {

@@ -75,6 +75,19 @@ impl World {
         self.ledger.excuse(&left, excuse);
     }
 
+    /// Excuses what a set's servers or disks lack of the newest writes.
+    pub fn excuse_what_is_lacked(&mut self, set: usize, units: UnitSet, has: &Writes, bound: u64) {
+        for unit in units.each() {
+            let all = self.ledger.of(self.units.count(), set, unit).clone();
+            let last = all.each().map(|w| self.ledger.get(w).at).max().unwrap_or(0);
+            let mut late = Writes::default();
+            let lacks = all.without(has);
+            let recent = lacks.each().filter(|w| self.ledger.get(*w).at + bound >= last);
+            recent.for_each(|w| late.insert(w));
+            self.ledger.excuse(&late, Excuse::Succession);
+        }
+    }
+
     /// A replica was made a master while it ran. What the engine elects by itself may lose what
     /// had not reached it; who is made master on a step's word may not, but for the last second: servers
     /// say no more exactly how long they have been without their master.

@@ -133,8 +133,7 @@ impl Planner {
             }
             .map(|me| me.id);
             // One that loads may be this member, and would take writes on the same disk once it has.
-            let may_be = answer == Answer::Loading && mine.is_some();
-            if may_be || mine.is_some_and(|id| answer == Answer::Node(id)) {
+            if mine.is_some_and(|id| answer == Answer::Node(id) || answer == Answer::Loading) {
                 self.twin = Twin::Pause { at, until: Millis(now.0 + 100) };
             } else {
                 self.twin = Twin::Gone;

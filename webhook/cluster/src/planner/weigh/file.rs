@@ -48,7 +48,7 @@ impl Weak<'_> {
             }
             (None, Role::Replica { of }) => Duty::Replica { of },
         };
-        let duty = match owner_above(&duty, seen) {
+        let duty = match owner_by_now(&duty, seen) {
             Some(of) => Duty::Replica { of },
             None => duty,
         };
@@ -180,7 +180,7 @@ impl Weak<'_> {
 }
 
 /// Who owns slots of a master by now: it was forgotten, and has been succeeded before that.
-fn owner_above(duty: &Duty, seen: &[Sketch]) -> Option<NodeId> {
+fn owner_by_now(duty: &Duty, seen: &[Sketch]) -> Option<NodeId> {
     let Duty::Master { slots, config_epoch } = duty else { return None };
     let has = |s: &&Sketch| match &s.duty {
         Duty::Master { slots: theirs, config_epoch: above } => {

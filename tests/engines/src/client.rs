@@ -8,15 +8,12 @@ use std::time::{Duration, Instant};
 use cluster::id::NodeId;
 use cluster::planner::{Answer, How, Inspected, Inspection, Millis};
 use cluster::promote;
-use cluster::resp::{self, Reply};
+use cluster::resp::{self, NO_REPLY, Reply};
 use cluster::secret::Server;
 use cluster::upkeep::Standing;
 
 /// The set's own password: a stranger's server has another one.
 pub(crate) const PASSWORD: &str = "own";
-
-/// What is said of a server that takes a command and says nothing.
-const NO_REPLY: &str = "no reply in time";
 
 /// A connection to a server.
 pub(crate) struct Client {
@@ -139,13 +136,7 @@ pub(crate) fn probe(at: SocketAddr, timeout: Duration) -> Answer {
     if Client::open(at, timeout).is_err() {
         return Answer::Nobody;
     }
-    let id = Client::connect(at, timeout).and_then(|mut c| c.text(&["CLUSTER", "MYID"]));
-    match id.map(|id| id.parse::<NodeId>()) {
-        Ok(Ok(id)) => Answer::Node(id),
-        Err(why) if why == NO_REPLY => Answer::Silent,
-        Err(why) => Answer::of_error(&why),
-        Ok(Err(_)) => Answer::Unclear,
-    }
+    Answer::read(Client::connect(at, timeout).and_then(|mut c| c.text(&["CLUSTER", "MYID"])))
 }
 
 /// Asks whoever is at an address what it knows.

@@ -49,7 +49,7 @@ impl World {
         unit: Unit,
         by: ProcId,
     ) -> (Option<Excuse>, Option<Stale>) {
-        if self.proc(by).ghost {
+        if self.proc(by).ghost || self.is_replaced(by) {
             return (Some(Excuse::Ghost), None);
         }
         let epoch = self.proc(by).me().epoch;
@@ -62,6 +62,14 @@ impl World {
             Some(StaleStart::Alone) if !self.has_met(by) => (None, Some(Stale::Preventable)),
             Some(_) => (Some(Excuse::Unknowable), Some(Stale::Unknowable)),
         }
+    }
+
+    /// Whether a server has lost its pod and its disk, and another one runs as the same node already.
+    fn is_replaced(&self, id: ProcId) -> bool {
+        let Owner::Pod { set, .. } = self.proc(id).with.owner else { return false };
+        let lost = self.proc(id).with.disk.is_some_and(|disk| self.disks[disk.0].lost);
+        let mine = self.proc(id).id();
+        lost && self.living(set).any(|other| other != id && self.proc(other).id() == mine)
     }
 
     /// Whether a server is connected to another slot owner of its cluster.

@@ -16,7 +16,7 @@ mod owners;
 mod writes;
 
 pub use end::BOUND;
-pub use writes::{HEARTBEAT, Knowledge};
+pub use writes::{HEARTBEAT, Knowledge, SUCCESSION};
 
 /// An invariant.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]

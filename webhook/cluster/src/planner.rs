@@ -29,7 +29,7 @@ use decide::{Decision, Sound};
 use doubt::Doubts;
 use ending::Ending;
 use weigh::{Forced, Step, Weak, Weighing};
-pub(crate) use weigh::{all_members, covers, has_majority, standing};
+pub(crate) use weigh::{all_members, has_majority, standing};
 
 pub use facts::{
     Action, Answer, BETWEEN_WORDS, DiskSeen, Doubt, Fact, HoldBack, How, Inspected, Inspection,

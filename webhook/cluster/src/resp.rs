@@ -9,6 +9,9 @@ use std::net::SocketAddr;
 /// Arrays nested deeper than this are refused; the server's replies that matter here have 4.
 pub const MAX_DEPTH: usize = 8;
 
+/// What a client says of a server that takes a command and sends nothing back.
+pub const NO_REPLY: &str = "no reply in time";
+
 /// One reply.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Reply {

@@ -79,6 +79,17 @@ impl SlotRange {
     }
 }
 
+/// Whether two owners have a slot in common.
+pub fn overlap(some: &[SlotRange], others: &[SlotRange]) -> bool {
+    some.iter().any(|range| others.iter().any(|other| other.overlaps(*range)))
+}
+
+/// Whether an owner has all of these. Both are as the engines write them: no range goes on where
+/// another one ends.
+pub fn covers(all: &[SlotRange], part: &[SlotRange]) -> bool {
+    part.iter().all(|p| all.iter().any(|s| s.start <= p.start && p.end <= s.end))
+}
+
 impl fmt::Display for SlotRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.start == self.end {
@@ -124,6 +135,25 @@ mod tests {
         }
         for bad in ["", "-", "1-", "-1", "16384", "2-1", "0-16384", "+1", "000001", "1-2-3"] {
             assert_eq!(SlotRange::parse(bad), Err(SlotError), "{bad}");
+        }
+    }
+
+    #[test]
+    fn slots_of_two_owners_are_compared() {
+        let slots = |text: &str| -> Vec<SlotRange> {
+            text.split_whitespace().map(|range| SlotRange::parse(range).unwrap()).collect()
+        };
+        for (all, part, shared, whole) in [
+            ("0-9 20-29", "20", true, true),
+            ("0-9 20-29", "5-9 25-29", true, true),
+            ("0-9 20-29", "9-20", true, false),
+            ("0-9", "10", false, false),
+            ("0-9", "", false, true),
+            ("", "0", false, false),
+        ] {
+            let (all, part) = (slots(all), slots(part));
+            assert_eq!((overlap(&all, &part), covers(&all, &part)), (shared, whole));
+            assert_eq!(overlap(&part, &all), shared);
         }
     }
 }

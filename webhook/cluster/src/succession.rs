@@ -24,12 +24,13 @@ use std::net::SocketAddr;
 
 use crate::id::NodeId;
 use crate::nodes::NodesConf;
-use crate::planner::{How, Inspected, Millis, covers, has_majority};
+use crate::planner::{How, Inspected, Millis, has_majority};
 use crate::protocol::{HeirPolicy, Proposal, Report, Succession as Named, View};
+use crate::slot::covers;
 use absence::Whereabouts;
 use evidence::Evidence;
 
-pub(crate) use evidence::synced;
+pub(crate) use evidence::{BOUND, synced};
 pub use words::Own;
 
 mod absence;

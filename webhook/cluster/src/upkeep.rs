@@ -20,8 +20,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::id::NodeId;
 use crate::nodes::{Flag, Node, NodesConf};
-use crate::planner::{Link, all_members, covers};
+use crate::planner::{Link, all_members};
 use crate::protocol::View;
+use crate::slot::covers;
 use crate::{record, resp};
 
 /// How a server stands in its cluster, by its own word.

@@ -34,10 +34,9 @@ async fn create(
     let sets: Api<StatefulSet> = Api::namespaced(client.clone(), namespace);
     let uid = sets.get_metadata(set).await?.metadata.uid;
     let now = Timestamp::now();
-    let mut message = format!("{pod}: {}", report.message);
-    truncate(&mut message, 1024);
-    let mut reason = report.reason;
-    truncate(&mut reason, 128);
+    let message = format!("{pod}: {}", report.message);
+    let message = bounded(&message, MESSAGE).to_owned();
+    let reason = bounded(&report.reason, REASON).to_owned();
     let event = Event {
         metadata: ObjectMeta {
             name: Some(format!("{pod}.{:x}", now.as_nanosecond())),
@@ -72,11 +71,14 @@ async fn create(
     events.create(&PostParams::default(), &event).await.map(drop)
 }
 
-/// Cuts a text at a limit of bytes, never inside a character.
-fn truncate(text: &mut String, limit: usize) {
-    if text.len() > limit {
-        text.truncate(text.floor_char_boundary(limit));
-    }
+/// The most of a text that fits into a limit of bytes, never half a character.
+pub(super) fn bounded(text: &str, limit: usize) -> &str {
+    text.get(..text.floor_char_boundary(limit)).unwrap_or(text)
 }
+
+/// Bytes of a reason and of a message that the API server takes in an Event.
+pub(super) const REASON: usize = 128;
+/// See [`REASON`].
+pub(super) const MESSAGE: usize = 1024;
 
 const BOUND: Duration = Duration::from_secs(1);

@@ -2,7 +2,7 @@
 //!
 //! Guarantees: an entry that can not be read (written by hand, or by a later version) hides no
 //! other one; a written entry replaces all that the one before it said, except what the contract
-//! keeps (`bootstrapped`, `server`, `decision`).
+//! keeps (`bootstrapped`, `server`, `decision`, `message`).
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -182,7 +182,10 @@ impl Registry {
         }
         // The entry is the registration's; a report only adds to one.
         if members.contains_key(&who.pod) {
-            let mut patch = json!({"decision": report.reason});
+            let mut patch = json!({
+                "decision": events::bounded(&report.reason, events::REASON),
+                "message": events::bounded(&report.message, events::MESSAGE),
+            });
             if report.is_of_a_start() {
                 patch["lingering"] = Value::Null;
             }

@@ -5,17 +5,13 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use cluster::id::NodeId;
 use cluster::planner::Answer;
 pub(crate) use cluster::resp::field;
-use cluster::resp::{self, Reply};
+use cluster::resp::{self, NO_REPLY, Reply};
 use cluster::server::{Credential, Secret};
 
 /// An answer larger than this is not read: CLUSTER NODES of 1,000 nodes takes 200 KB.
 const MAX_REPLY: usize = 8 << 20;
-
-/// What is said of a server that takes a command and says nothing.
-const NO_REPLY: &str = "no reply in time";
 
 /// A connection to a server.
 pub(crate) struct Client {
@@ -102,12 +98,6 @@ pub(crate) fn probe(at: SocketAddr, credentials: &[Credential], timeout: Duratio
     let Ok(stream) = TcpStream::connect_timeout(&at, timeout) else { return Answer::Nobody };
     drop(stream);
     let id = Client::connect(at, credentials, timeout)
-        .and_then(|mut client| client.text(&["CLUSTER", "MYID"]))
-        .map(|id| id.parse::<NodeId>());
-    match id {
-        Ok(Ok(id)) => Answer::Node(id),
-        Err(why) if why == NO_REPLY => Answer::Silent,
-        Err(why) => Answer::of_error(&why),
-        Ok(Err(_)) => Answer::Unclear,
-    }
+        .and_then(|mut client| client.text(&["CLUSTER", "MYID"]));
+    Answer::read(id)
 }

@@ -10,6 +10,7 @@ mod matrix;
 mod restores;
 mod safety;
 mod secrets;
+mod told;
 
 use std::io::Write as _;
 use std::time::Instant;
@@ -55,12 +56,16 @@ impl Suite {
     /// All of its cases.
     pub fn cases(self) -> Vec<Case> {
         match self {
-            Self::Lines => {
-                [admission::cases(), secrets::cases(), matrix::cases(), conditions::cases()]
-                    .into_iter()
-                    .flatten()
-                    .collect()
-            }
+            Self::Lines => [
+                admission::cases(),
+                secrets::cases(),
+                matrix::cases(),
+                conditions::cases(),
+                told::cases(),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
             Self::Safety => safety::cases(),
         }
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::conditions::{disk_lost, hold, release};
-use super::{Case, groups, must_recover, on_set, restores};
+use super::{Case, groups, must_recover, on_set, restores, told};
 use crate::clock;
 use crate::ground::{Engine, Ground};
 use crate::manifests;
@@ -84,6 +84,7 @@ fn master_missing(ground: &Ground, report: &mut Report) -> Result<()> {
         let role = set.ask(&master, &["role"])?;
         ensure!(role.starts_with("slave"), "{master}, let in, is {role}");
         nothing_lost(&probe, report, "master-missing.back", "  and when it is back, a replica")?;
+        told::decisions(set, report, "master-missing", &["Succeeded", "SteppedDown"])?;
         same_ids(set, &before)
     })
 }

@@ -145,6 +145,11 @@ impl Proc {
         true
     }
 
+    /// Whether it was told to take over and has not done so yet.
+    pub fn takes_over(&self) -> bool {
+        self.manual.end != 0 && self.manual.forced
+    }
+
     /// The master pauses until its replica has all.
     pub(super) fn manual_start(&mut self, cx: &mut Cx<'_>, from: usize) {
         if self.peers[from].role == Role::Replica(self.my_id) {

@@ -8,7 +8,7 @@ use cluster::succession::{Action, Fact, Own, Setup, Succession};
 use super::{Asked, Hook, HookId, State};
 use crate::engine::{Owner, Takeover};
 use crate::ids::ProcId;
-use crate::invariants::HEARTBEAT;
+use crate::invariants::{HEARTBEAT, SUCCESSION};
 use crate::registry::Request;
 use crate::world::{Event, World};
 
@@ -18,9 +18,6 @@ pub struct Heir {
     machine: Succession,
     began: u64,
 }
-
-/// So much of what was acknowledged last may be missing in an heir that counts as fresh.
-const BOUND: u64 = 60_000;
 
 impl World {
     pub(super) fn succeed(&mut self, id: HookId, hook: &Hook, deadline: u64) {
@@ -120,7 +117,9 @@ impl World {
         let own = self.sets[set].pods.get(&by).and_then(|pod| pod.proc());
         match own.filter(|id| self.proc(*id).id() == heir) {
             Some(id) if self.proc(id).is_master() => {}
-            Some(id) => self.excuse_what_is_lacked(set, units, &self.proc(id).data.clone(), BOUND),
+            Some(id) => {
+                self.excuse_what_is_lacked(set, units, &self.proc(id).data.clone(), SUCCESSION)
+            }
             // A step has named one that is not there: what is said of a replica is a second old.
             None if !self.living(set).any(|id| self.proc(id).id() == heir) => {
                 let mut disks = self.disks.iter().filter(|disk| disk.set == set && !disk.lost);
@@ -138,7 +137,7 @@ impl World {
         let Owner::Pod { set, .. } = self.proc(id).with.owner else { return };
         let master = self.proc(id).master().and_then(|of| self.proc(id).peer(of));
         let Some(units) = master.map(|master| master.slots) else { return };
-        self.excuse_what_is_lacked(set, units, &self.proc(id).data.clone(), BOUND);
+        self.excuse_what_is_lacked(set, units, &self.proc(id).data.clone(), SUCCESSION);
     }
 
     fn own(&self, id: ProcId) -> Result<Own, String> {

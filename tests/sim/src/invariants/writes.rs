@@ -7,12 +7,15 @@ use crate::data::{Excuse, Writes};
 use crate::disk::Claimed;
 use crate::engine::Owner;
 use crate::ids::ProcId;
+use crate::kube::{Phase, Pod};
 use crate::schedule::Management;
 use crate::units::UnitSet;
 use crate::world::{StaleStart, World};
 
 /// A master hears once a second how far its replicas are (REPLCONF ACK), and they of it.
 pub const HEARTBEAT: u64 = 1_000;
+/// What counts as fresh (`mooring.dev/succession`).
+pub const SUCCESSION: u64 = 60_000;
 
 /// What a step knew when it ended.
 #[derive(Clone, Copy, Debug, Default)]
@@ -94,8 +97,14 @@ impl World {
     pub fn won(&mut self, id: ProcId, units: UnitSet, forced: bool) {
         let Owner::Pod { set, .. } = self.proc(id).with.owner else { return };
         if forced {
-            let has = self.proc(id).data.clone();
-            return self.excuse_what_is_lacked(set, units, &has, HEARTBEAT);
+            let mut has = self.proc(id).data.clone();
+            self.excuse_what_is_lacked(set, units, &has, HEARTBEAT);
+            // What only those have who can not come: fresh is what is not a minute older.
+            self.living(set).for_each(|other| has.add(&self.proc(other).data));
+            let comes = |pod: &&Pod| pod.phase != Phase::Pending && !pod.deleting;
+            let coming = self.sets[set].pods.values().filter(comes);
+            coming.for_each(|pod| has.add(&self.disks[pod.disk.0].data));
+            return self.excuse_what_is_lacked(set, units, &has, SUCCESSION);
         }
         for unit in units.each() {
             let all = self.ledger.of(self.units.count(), set, unit);

@@ -132,6 +132,10 @@ impl World {
         {
             self.persist(id);
             self.excuse_if_last(set, before, Excuse::Swapped);
+            // A step had looked at it just before, and nothing stops an engine that was told to take over.
+            if self.proc(id).takes_over() {
+                self.ledger.excuse(before, Excuse::Swapped);
+            }
         }
     }
 

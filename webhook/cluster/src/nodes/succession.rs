@@ -7,7 +7,7 @@ use std::fmt;
 
 use super::{Flag, Node, NodesConf};
 use crate::id::NodeId;
-use crate::slot::SlotRange;
+use crate::slot::{SlotRange, overlap};
 
 /// The heir of this node's slots is not in its own file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -136,8 +136,7 @@ impl Node {
 fn fits(open: &str, slots: &[SlotRange]) -> bool {
     let inner = open.trim_start_matches('[');
     let Some((slot, rest)) = inner.split_once('-') else { return false };
-    let owned = |slot: SlotRange| slots.iter().any(|range| range.overlaps(slot));
-    SlotRange::parse(slot).is_ok_and(|slot| owned(slot) == rest.starts_with('>'))
+    SlotRange::parse(slot).is_ok_and(|slot| overlap(slots, &[slot]) == rest.starts_with('>'))
 }
 
 // === impl SuccessionError ===

@@ -22,6 +22,7 @@ use crate::net::Address;
 use crate::nodes::edit::Changes;
 use crate::nodes::{Node, NodesConf, Target};
 use crate::protocol::{Identity, REFUSED, Report, Role, Severity, View};
+use crate::slot::covers;
 
 /// What is known of a start on a sound disk.
 #[derive(Clone, Copy, Debug)]
@@ -124,10 +125,13 @@ pub(super) fn begin(sound: &Sound<'_>, view: &View) -> Decision {
                     view.namespace, view.name
                 ));
             }
-            match inherits.map(|epoch| conf.succeed(epoch)) {
-                Some(Err(why)) => Decision::Refuse(format!("can not take over: {why}")),
-                _ => Decision::Bootstrap(conf),
-            }
+            let changed = match inherits {
+                Some(epoch) => {
+                    conf.succeed(epoch).map_err(|why| format!("can not take over: {why}"))
+                }
+                None => step_down(view, &mut conf).map(drop),
+            };
+            changed.map_or_else(Decision::Refuse, |()| Decision::Bootstrap(conf))
         }
         None => {
             let why = format!("the plan seats {} pods and this is one more", view.plan.pods());
@@ -173,19 +177,32 @@ fn resume(sound: &Sound<'_>, conf: &NodesConf, view: Option<&View>) -> Decision 
             new.own_from(epoch);
             reason = "Succeeded";
             told = format!("the record has given its slots back to it at epoch {epoch}; ");
-        } else if let Some((heir, epoch)) = new.myself().and_then(|me| owner_above(view, me)) {
-            if let Err(unknown) = new.step_down(heir, epoch) {
-                return Decision::Refuse(format!(
-                    "the node {} owns this member's slots at epoch {epoch} and is not in its \
-                     nodes.conf: start it first, or join this member by hand",
-                    unknown.0
-                ));
+        } else {
+            match step_down(view, &mut new) {
+                Err(why) => return Decision::Refuse(why),
+                Ok(None) => {}
+                Ok(Some((heir, epoch))) => {
+                    reason = "SteppedDown";
+                    told = format!("{heir} owns this member's slots at epoch {epoch}; ");
+                }
             }
-            reason = "SteppedDown";
-            told = format!("{heir} owns this member's slots at epoch {epoch}; ");
         }
     }
     finish(sound, new, reason, &told, Severity::Normal)
+}
+
+/// Makes a master the replica of whoever has its slots by now, and says of whom.
+fn step_down(view: &View, conf: &mut NodesConf) -> Result<Option<(NodeId, u64)>, String> {
+    let above = conf.myself().and_then(|me| owner_above(view, me));
+    let Some((heir, epoch)) = above else { return Ok(None) };
+    conf.step_down(heir, epoch).map_err(|unknown| {
+        format!(
+            "the node {} owns this member's slots at epoch {epoch} and is not in its nodes.conf: start \
+             it first, or join this member by hand",
+            unknown.0
+        )
+    })?;
+    Ok(above)
 }
 
 /// What is said while another server runs under this member's id.
@@ -263,8 +280,8 @@ pub(super) fn owner_by_record(view: &View, id: NodeId, epoch: u64) -> (NodeId, u
 
 /// The epoch at which the record has given a master its own slots back.
 fn owns_again(view: &View, me: &Node) -> Option<u64> {
-    let (owner, epoch) = owner_by_record(view, me.id, me.config_epoch);
-    (me.is_master() && owner == me.id && epoch > me.config_epoch).then_some(epoch)
+    let (owner, epoch) = owner_by_now(view, me)?;
+    (owner == me.id && epoch > me.config_epoch).then_some(epoch)
 }
 
 /// The epoch at which the record makes this replica its master's heir, if it does and nobody has
@@ -276,26 +293,26 @@ pub(super) fn inheritance(view: &View, conf: &NodesConf) -> Option<u64> {
     (owner == me.id).then_some(epoch)
 }
 
-/// The node that has this master's slots at a higher epoch, by a registered disk or by the
-/// record. A disk has to have all of them: part of them is a resharding under way, which the
-/// engines settle among themselves.
+/// The node that has this master's slots at a higher epoch.
 pub(super) fn owner_above(view: &View, me: &Node) -> Option<(NodeId, u64)> {
+    owner_by_now(view, me).filter(|(owner, epoch)| *owner != me.id && *epoch > me.config_epoch)
+}
+
+/// The node that has this master's slots at the highest epoch, by its own word, a registered disk's or
+/// the record's: what a disk owned may have been inherited since. A disk has to have all of them: part
+/// of them is a resharding under way, which the engines settle among themselves.
+fn owner_by_now(view: &View, me: &Node) -> Option<(NodeId, u64)> {
     if !me.is_master() || me.slots.is_empty() {
         return None;
     }
     let owns = |id: &Identity| {
-        id.role == Role::Master
-            && id.node_id != me.id
-            && id.config_epoch > me.config_epoch
-            && me.slots.iter().all(|mine| {
-                id.slots.iter().any(|s| s.start() <= mine.start() && mine.end() <= s.end())
-            })
+        let above = id.node_id != me.id && id.config_epoch > me.config_epoch;
+        id.role == Role::Master && above && covers(&id.slots, &me.slots)
     };
     let disks = view.members.values().chain(view.earlier.values());
     let disks = disks.filter_map(|m| m.disk.identity.as_ref()).filter(|id| owns(id));
-    let record = owner_by_record(view, me.id, me.config_epoch);
-    let above = disks.map(|id| (id.node_id, id.config_epoch)).chain([record]).max_by_key(|o| o.1);
-    above.filter(|(owner, epoch)| *owner != me.id && *epoch > me.config_epoch)
+    let known = disks.map(|id| (id.node_id, id.config_epoch)).chain([(me.id, me.config_epoch)]);
+    known.map(|(id, epoch)| owner_by_record(view, id, epoch)).max_by_key(|owner| owner.1)
 }
 
 fn describe(changes: &Changes) -> String {

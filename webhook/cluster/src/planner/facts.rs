@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::id::NodeId;
 use crate::nodes::{NodesConf, Target};
 use crate::protocol::{Mark, Proposal, Register, Report, Stopped, View};
-use crate::resp::{self, Reply};
+use crate::resp::{self, NO_REPLY, Reply};
 use crate::server::ServerConfig;
 
 /// Milliseconds since the step began.
@@ -211,11 +211,14 @@ pub enum Answer {
 // === impl Answer ===
 
 impl Answer {
-    /// What the error reply to CLUSTER MYID tells.
-    pub fn of_error(why: &str) -> Self {
-        match why.starts_with("LOADING") {
-            true => Self::Loading,
-            false => Self::Unclear,
+    /// What the reply to CLUSTER MYID tells, or what went wrong with it: an error reply, or
+    /// [`NO_REPLY`].
+    pub fn read(reply: Result<String, String>) -> Self {
+        match reply.map(|id| id.parse()) {
+            Ok(Ok(id)) => Self::Node(id),
+            Err(why) if why == NO_REPLY => Self::Silent,
+            Err(why) if why.starts_with("LOADING") => Self::Loading,
+            Err(_) | Ok(Err(_)) => Self::Unclear,
         }
     }
 }

@@ -31,7 +31,7 @@ use crate::nodes::{NodesConf, Remains, Target, Trust};
 use crate::protocol::{Identity, Member, Proposal, Severity, View};
 use crate::record::{self, Standing};
 pub(super) use around::{Forced, Weighing};
-pub(crate) use owner::{covers, has_majority};
+pub(crate) use owner::has_majority;
 
 mod around;
 mod blank;
@@ -162,6 +162,10 @@ impl Weak<'_> {
         }
         let Some(me) = file.node(me).cloned() else { return self.refuse(damaged("no own line")) };
         if let Some((heir, epoch)) = self.dispossessed(&file, &me) {
+            if self.data {
+                let told = format!("{heir} owns this member's slots at epoch {epoch}; ");
+                return self.as_replica_of(file, (heir, epoch), reason, &told, Severity::Normal);
+            }
             return self.follow(file, heir, epoch);
         }
         if !me.is_master() || me.slots.is_empty() || self.data {

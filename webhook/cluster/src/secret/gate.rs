@@ -12,7 +12,8 @@
 use std::net::SocketAddr;
 
 use crate::id::NodeId;
-use crate::planner::{Inspected, Inspection, Link, covers, has_majority};
+use crate::planner::{Inspected, Inspection, Link, has_majority};
+use crate::slot::covers;
 
 /// What comes next.
 #[derive(Clone, Debug, Eq, PartialEq)]

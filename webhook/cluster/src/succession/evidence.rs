@@ -19,7 +19,7 @@ use crate::planner::{Inspected, Inspection, all_members, standing};
 use crate::protocol::{Disk, Member, Pod, Role, View};
 
 /// How much older than the last sign of life of somebody else an heir's newest data may be.
-pub(super) const BOUND: i64 = 60_000;
+pub(crate) const BOUND: i64 = 60_000;
 
 /// What is known of the data of a replica.
 #[derive(Clone, Debug, Eq, PartialEq)]

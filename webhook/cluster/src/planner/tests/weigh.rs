@@ -10,6 +10,7 @@ mod damaged;
 mod empty;
 mod handed_on;
 mod missing;
+mod several;
 
 /// What is around the member `cache-0`, the first master.
 struct World {

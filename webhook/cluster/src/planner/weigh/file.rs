@@ -9,7 +9,7 @@ use crate::id::NodeId;
 use crate::nodes::{Duty, NodesConf, Remains, Sketch};
 use crate::protocol::{Identity, Role, View};
 use crate::record;
-use crate::slot::SlotRange;
+use crate::slot::{SlotRange, overlap};
 
 // === impl Weak ===
 
@@ -110,12 +110,15 @@ impl Weak<'_> {
         let me = self.remembered()?.node_id;
         let known = all_members(view);
         let mut others = view.wanted().into_iter().chain(view.claims.iter().flatten().cloned());
-        // A disk that the record has never seen may be of this member's shard.
+        // A disk that the record has never seen may be of this member's shard, where the record is younger
+        // than the set, or not all disks can be known.
         let is_disk = |name: &String| match &view.claims {
             Some(claims) => self.keeps && (claims.contains(name) || view.pods.contains_key(name)),
             None => self.keeps,
         };
-        if others.any(|name| name != view.pod && !known.contains_key(&name) && is_disk(&name)) {
+        let unknown = |name: &String| *name != view.pod && !known.contains_key(name);
+        let whole = view.past.is_empty() && view.claims.is_some();
+        if !whole && others.any(|name| unknown(&name) && is_disk(&name)) {
             return None;
         }
         let file =
@@ -152,7 +155,7 @@ impl Weak<'_> {
         }
         let taken = |range: SlotRange| {
             known.iter().any(|s| match &s.duty {
-                Duty::Master { slots, .. } => slots.iter().any(|own| own.overlaps(range)),
+                Duty::Master { slots, .. } => overlap(slots, &[range]),
                 Duty::Replica { .. } => false,
             })
         };
@@ -184,7 +187,7 @@ fn owner_by_now(duty: &Duty, seen: &[Sketch]) -> Option<NodeId> {
     let Duty::Master { slots, config_epoch } = duty else { return None };
     let has = |s: &&Sketch| match &s.duty {
         Duty::Master { slots: theirs, config_epoch: above } => {
-            above > config_epoch && theirs.iter().any(|t| slots.iter().any(|own| own.overlaps(*t)))
+            above > config_epoch && overlap(theirs, slots)
         }
         Duty::Replica { .. } => false,
     };

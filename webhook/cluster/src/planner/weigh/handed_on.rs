@@ -18,12 +18,13 @@
 
 use std::cmp::Ordering;
 
-use super::{FORCE_PATIENCE, Step, Weak, covers};
+use super::{FORCE_PATIENCE, Step, Weak};
 use crate::id::NodeId;
 use crate::nodes::{Node, NodesConf};
 use crate::past::is_unrecorded;
 use crate::planner::{Inspection, decide};
 use crate::protocol::{Identity, Member, Pod, Proposal, Role, Severity, Succession, View};
+use crate::slot::{covers, overlap};
 
 /// What is to be settled between this member and another one before it starts.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,11 +77,11 @@ fn shared_out(seen_by_heir: &NodesConf, was: &Node) -> Option<u64> {
     let has = |n: &Node, slot: u16| {
         n.slots.iter().any(|s| s.start().number() <= slot && slot <= s.end().number())
     };
-    // An owner at a lower epoch would be told that the slot is the heir's.
-    let later = seen_by_heir.nodes().filter(|n| n.config_epoch > heir.config_epoch);
+    // One that had a slot before this member has it only by a table that is behind.
+    let later = seen_by_heir.nodes().filter(|n| n.config_epoch > was.config_epoch);
     let owners: Vec<&Node> = later.filter(|n| n.id != was.id).chain([heir]).collect();
     let mut slots = was.slots.iter().flat_map(|s| s.start().number()..=s.end().number());
-    let any = was.slots.iter().any(|s| heir.slots.iter().any(|own| own.overlaps(*s)));
+    let any = overlap(&was.slots, &heir.slots);
     (any && slots.all(|slot| owners.iter().any(|n| has(n, slot)))).then_some(heir.config_epoch)
 }
 
@@ -94,7 +95,7 @@ fn between(me: &Node, master: &Node, its: &Identity) -> Option<Open> {
         Ordering::Equal => None,
         Ordering::Less => {
             let mut was = master.clone();
-            (was.id, was.config_epoch) = (me.id, master.config_epoch.saturating_sub(1));
+            (was.id, was.config_epoch) = (me.id, its.config_epoch);
             Some(Open::Other { heir: master.id, was: Box::new(was) })
         }
     }

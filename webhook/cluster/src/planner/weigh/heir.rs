@@ -4,7 +4,7 @@
 //! |---|---|
 //! | one was linked to the master until it stopped, the other one was not | the first |
 //! | both were, or both were started since | the one with the higher offset, then with the newer disk, then with more keys |
-//! | one is on its way that was started since as well | it is waited for, unless its disk is known to be no newer |
+//! | one is on its way that was started since as well | it is waited for, unless its disk is known to be no newer; one whose data are more than a minute newer has to come, or a person decides |
 //!
 //! Guarantees: keys alone count as data; nobody is chosen who has copied another shard.
 
@@ -15,7 +15,9 @@ use super::mates::Mate;
 use crate::id::NodeId;
 use crate::nodes::Node;
 use crate::planner::{Inspection, Millis};
-use crate::protocol::Member;
+use crate::protocol::{HeirPolicy, Member};
+use crate::slot::overlap;
+use crate::succession::BOUND;
 
 /// Replicas notice the end of their master within so long of each other; INFO says it in seconds.
 const TOGETHER: Millis = Millis(3_000);
@@ -55,10 +57,18 @@ impl Weak<'_> {
         mate.comes && heir.linked_ago.is_none() && mate.is_newer_than(offset, self.synced(heir))
     }
 
+    /// Whether a living replica's data are older than what counts as fresh, beside those of a member that
+    /// is not there yet.
+    pub(super) fn is_outdated(&self, heir: &Inspection, mate: &Mate) -> bool {
+        let fresh = self.view.is_some_and(|view| view.heirs == HeirPolicy::Fresh);
+        let newest = mate.last_alive().zip(self.synced(heir));
+        fresh && newest.is_some_and(|(newest, own)| newest.saturating_sub(own) > BOUND)
+    }
+
     /// A living member with data that takes itself for the master of this one's slots, at a lower epoch:
     /// it is back, and nobody has told it yet.
     pub(super) fn deposed_before(&self, me: &Node) -> Option<NodeId> {
-        let shares = |n: &Node| n.slots.iter().any(|s| me.slots.iter().any(|own| own.overlaps(*s)));
+        let shares = |n: &Node| overlap(&n.slots, &me.slots);
         let of = |i: &Inspection| {
             let own = i.nodes.myself().filter(|n| n.id != me.id && n.is_master())?;
             (own.config_epoch < me.config_epoch && i.keys > 0 && shares(own)).then_some(own.id)

@@ -97,17 +97,17 @@ impl Weak<'_> {
         let own = self.conf.iter().flatten().flat_map(NodesConf::nodes);
         failed.extend(own.filter(|n| n.flags.contains(&Flag::Failing)).map(|n| n.id));
         let mut mates = Vec::new();
-        let members = all_members(view);
-        let identities = members
-            .iter()
-            .filter_map(|(name, m)| record::known_identity(&view.plan, &view.name, name, m));
+        let members: Vec<_> = all_members(view)
+            .into_iter()
+            .map(|(name, m)| (record::known_identity(&view.plan, &view.name, &name, &m), name, m))
+            .collect();
+        let identities = members.iter().filter_map(|(identity, ..)| identity.as_ref());
         // Who followed the owner before this one, and has not been told yet, has the shard's data.
         let former: BTreeSet<NodeId> = identities
             .filter(|i| i.node_id != me.id && record::has_lost(i, &me.slots, me.config_epoch))
             .map(|i| i.node_id)
             .collect();
-        for (name, member) in members {
-            let identity = record::known_identity(&view.plan, &view.name, &name, &member);
+        for (identity, name, member) in members {
             // A guest's id is known once it has joined, and what it is by the own file only.
             let by_mark = member.disk.mark.as_ref().map(|mark| mark.node_id);
             let known = identity.as_ref().map(|i| i.node_id).or(member.node_id).or(by_mark);
@@ -178,7 +178,7 @@ pub(super) fn may_be_of(node: &Node, master: NodeId) -> bool {
 fn outlived(mates: Vec<Mate>) -> Vec<Mate> {
     let last = mates.iter().filter_map(|mate| mate.ran.max(mate.ended)).max();
     let is_behind = |mate: &Mate| {
-        let gone = !mate.runs && mate.ran != Some(u64::MAX);
+        let gone = !mate.runs && !mate.runs_out();
         gone && mate.ended.is_some_and(|ended| last.is_some_and(|last| ended < last))
     };
     let ahead: Vec<Mate> = mates.iter().filter(|mate| !is_behind(mate)).cloned().collect();
@@ -217,7 +217,14 @@ impl Mate {
     /// or to the end.
     pub(super) fn rank(&self) -> impl Ord + use<> {
         let known = self.certain && self.comes;
-        (known, !self.cut_off, self.offset, self.synced, self.ended, self.since, self.certain)
+        let runs_out = self.runs_out();
+        let ran = (runs_out, self.ended, self.since);
+        (known, !self.cut_off, self.offset, self.synced, ran, self.certain)
+    }
+
+    /// Whether its pod is being deleted and has outlived those that are gone.
+    fn runs_out(&self) -> bool {
+        self.ran == Some(u64::MAX)
     }
 
     /// Whether its data may be newer than those of one with this offset and age.
@@ -228,6 +235,21 @@ impl Mate {
             (Some(_), None) => false,
             (None, None) => true,
         }
+    }
+
+    /// When its data were the newest, in milliseconds, as far as that is known.
+    pub(super) fn last_alive(&self) -> Option<i64> {
+        let ended = || i64::try_from(self.ended? / 1_000).ok();
+        self.synced.or_else(ended)
+    }
+
+    /// What is said where only older data are there.
+    pub(super) fn much_newer(&self) -> String {
+        format!(
+            "this member's disk is empty, and {} has data that are more than a minute newer than those of \
+             the replica that runs: let it start, or let a person decide, by `mooring promote`; trying again",
+            self.pod
+        )
     }
 
     /// What is said while it is out of reach: naming it heir would not make it a master, and

@@ -9,14 +9,14 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use super::handed_on::is_here;
-use super::mates::may_be_of;
-use super::{FORCE_PATIENCE, MAJORITY_PATIENCE, Step, Weak, all_members, standing};
+use super::mates::{Mate, may_be_of};
+use super::{FORCE_PATIENCE, MAJORITY_PATIENCE, Step, Weak, all_members, is_cut_off, standing};
 use crate::id::NodeId;
 use crate::nodes::{Node, NodesConf};
 use crate::planner::{How, Inspection, Link, decide};
 use crate::protocol::{Identity, Proposal, Role, Severity, Succession, View};
 use crate::record;
-use crate::slot::SlotRange;
+use crate::slot::{SlotRange, covers};
 
 // === impl Weak ===
 
@@ -24,13 +24,22 @@ impl Weak<'_> {
     /// Who owns what this member owned, where its file comes from a living member that has seen
     /// it lose its slots: a master without slots would stay one, and its shard without a replica.
     pub(super) fn dispossessed(&self, file: &NodesConf, me: &Node) -> Option<(NodeId, u64)> {
-        if !me.is_master() || !me.slots.is_empty() || matches!(self.conf, Ok(Some(_))) {
+        let own = self.conf.as_ref().is_ok_and(|c| c.as_ref().is_some_and(|c| !is_cut_off(c)));
+        if !me.is_master() || !me.slots.is_empty() || own {
             return None;
         }
         // It has just had them taken over.
         let made = self.weighing.force.as_ref().and_then(|f| file.node(f.id));
         if let Some(heir) = made.filter(|n| n.is_master() && !n.slots.is_empty()) {
             return Some((heir.id, heir.config_epoch));
+        }
+        // It followed that one already, and not all have heard of it.
+        let followed = self.remembered().and_then(|was| match was.role {
+            Role::Replica { of } if was.node_id == me.id => file.node(of),
+            _ => None,
+        });
+        if let Some(master) = followed.filter(|n| n.is_master() && !n.slots.is_empty()) {
+            return Some((master.id, master.config_epoch));
         }
         let slots = self.once_owned(me.id)?;
         let owner = file.nodes().find(|n| n.id != me.id && covers(&n.slots, &slots))?;
@@ -97,10 +106,14 @@ impl Weak<'_> {
             self.weighing.living().filter_map(|(_, i)| Some(i.nodes.myself()?.id)).collect();
         let absent = self.mates_on_disk(Some(&file), me, &alive);
         if let Some((at, heir)) = self.living_heir(me) {
-            if let Some(mate) = absent.iter().find(|mate| self.may_be_better(mate, heir))
+            let better = |mate: &&Mate| self.may_be_better(mate, heir);
+            if let Some(mate) = absent.iter().find(better)
                 && self.patient()
             {
                 return Step::Wait(format!("{}, which may have newer data", mate.pod));
+            }
+            if let Some(mate) = absent.iter().filter(better).find(|m| self.is_outdated(heir, m)) {
+                return self.refuse(mate.much_newer());
             }
             return self.promote(at, heir, me);
         }
@@ -161,12 +174,24 @@ impl Weak<'_> {
                 self.away
             ));
         }
+        if self.may_run_elsewhere() && self.patient() {
+            return Step::Wait(
+                "the server of a pod before this one, which nobody has seen end and may have the data"
+                    .to_owned(),
+            );
+        }
         let told = match self.conf {
             Ok(Some(_)) => "",
             _ => "nobody of its shard has data: its slots begin empty; ",
         };
         let severity = if told.is_empty() { Severity::Normal } else { Severity::Warning };
         self.done(file, reason, told, severity)
+    }
+
+    /// Whether a server of a pod of this name may still run, out of reach: its replicas get what it takes.
+    fn may_run_elsewhere(&self) -> bool {
+        let own = self.view.and_then(|view| view.members.get(&view.pod));
+        own.is_some_and(|own| !own.lingering.is_empty())
     }
 
     /// Whoever has this member's slots at a higher epoch, by a living member's word, a registered
@@ -358,8 +383,4 @@ pub(crate) fn has_majority(nodes: &NodesConf, gone: NodeId) -> bool {
     let owners: Vec<_> = nodes.nodes().filter(|n| n.is_master() && !n.slots.is_empty()).collect();
     let linked = owners.iter().filter(|n| n.id != gone && n.answers());
     linked.count() * 2 > owners.len()
-}
-
-pub(crate) fn covers(all: &[SlotRange], part: &[SlotRange]) -> bool {
-    part.iter().all(|p| all.iter().any(|s| s.start() <= p.start() && p.end() <= s.end()))
 }

@@ -112,8 +112,15 @@ fn a_disk_that_the_record_has_never_seen_forbids_to_go_on_by_the_record() {
             Some(name) => view.claims.get_or_insert_default().insert(name.to_owned()),
             None => view.earlier.remove("cache-3").is_some(),
         };
+        view.past = vec!["the record is younger than the set".to_owned()];
         let (actions, _) = world.run();
         assert_eq!(reason(&actions), "StartedAsGuest", "{unseen:?}");
+        // A record that is as old as the set has seen everybody who has ever begun (seed 9229573).
+        let view = world.view.as_mut().unwrap();
+        view.past.clear();
+        view.claims.get_or_insert_default().insert("cache-3".to_owned());
+        let (actions, _) = world.run();
+        assert_eq!((reason(&actions), written(&actions).myself().unwrap().id), ("Rebuilt", id(0)));
     }
 }
 
@@ -215,6 +222,7 @@ fn where_no_claim_is_there_is_no_disk_that_could_know_better() {
     let slots = |claims: &[u32]| {
         let mut world = World::stopped(&[]);
         let view = world.view.as_mut().unwrap();
+        view.past = vec!["the record is younger than the set".to_owned()];
         view.earlier.retain(|name, _| name == "cache-1" || name == "cache-2");
         view.claims = Some(claims.iter().map(|o| format!("cache-{o}")).collect());
         let (actions, _) = world.run();

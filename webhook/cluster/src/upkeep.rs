@@ -22,7 +22,7 @@ use crate::id::NodeId;
 use crate::nodes::{Flag, Node, NodesConf};
 use crate::planner::{Link, all_members};
 use crate::protocol::View;
-use crate::slot::covers;
+use crate::slot::{SLOTS, covers};
 use crate::{record, resp};
 
 /// How a server stands in its cluster, by its own word.
@@ -82,10 +82,13 @@ impl Standing {
         Ok(Self { nodes, health, dials, copied_by })
     }
 
-    /// Whether it is alone and owns nothing.
+    /// Whether it has a cluster still to join: it owns nothing, follows nobody, and those that it knows
+    /// do not own all slots between them. It may have met somebody who was gone a moment later.
     pub fn is_guest(&self) -> bool {
+        let owned = self.nodes.nodes().flat_map(|n| &n.slots).map(|range| range.count());
         let me = self.nodes.myself();
-        self.nodes.nodes().count() == 1 && me.is_some_and(|me| me.slots.is_empty())
+        let idle = me.is_some_and(|me| me.is_master() && me.slots.is_empty());
+        idle && owned.sum::<u32>() < u32::from(SLOTS)
     }
 
     /// Whether nothing is left to be done: it is in its cluster, all others are, and its replicas

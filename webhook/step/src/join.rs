@@ -76,11 +76,11 @@ fn host(config: &ServerConfig, view: &View) -> Option<SocketAddr> {
             ips.iter().filter_map(move |ip| Some(SocketAddr::new(*ip, ports.client()?)))
         })
         .collect();
-    first_that_knows_others(candidates, &config.credentials)
+    first_that_knows_owners(candidates, &config.credentials)
 }
 
 /// Asks all at once: however many addresses are dead, they cost the time of one.
-fn first_that_knows_others(
+fn first_that_knows_owners(
     candidates: BTreeSet<SocketAddr>,
     credentials: &[Credential],
 ) -> Option<SocketAddr> {
@@ -88,7 +88,7 @@ fn first_that_knows_others(
     for at in candidates {
         let (send, credentials) = (send.clone(), credentials.to_vec());
         thread::spawn(move || {
-            if knows_others(at, &credentials) {
+            if knows_owners(at, &credentials) {
                 let _ = send.send(at);
             }
         });
@@ -98,11 +98,13 @@ fn first_that_knows_others(
     receive.recv_timeout(6 * TIMEOUT).ok()
 }
 
-fn knows_others(at: SocketAddr, credentials: &[Credential]) -> bool {
+/// Guests that know each other have no cluster yet.
+fn knows_owners(at: SocketAddr, credentials: &[Credential]) -> bool {
     let Answer::Node(id) = redis::probe(at, credentials, TIMEOUT) else { return false };
     let known = Client::connect(at, credentials, TIMEOUT).and_then(|mut c| nodes(&mut c));
     known.is_ok_and(|nodes| {
-        nodes.myself().is_some_and(|me| me.id == id) && nodes.nodes().count() > 1
+        let owners = nodes.nodes().any(|n| !n.slots.is_empty());
+        nodes.myself().is_some_and(|me| me.id == id) && nodes.nodes().count() > 1 && owners
     })
 }
 
@@ -196,9 +198,9 @@ mod tests {
         let dead = (0..30).map(|_| fake::mute());
         let began = Instant::now();
         let all: BTreeSet<_> = dead.chain([member]).collect();
-        assert_eq!(first_that_knows_others(all, &[]), Some(member));
+        assert_eq!(first_that_knows_owners(all, &[]), Some(member));
         let none = (0..30).map(|_| fake::mute()).collect();
-        assert_eq!(first_that_knows_others(none, &[]), None);
+        assert_eq!(first_that_knows_owners(none, &[]), None);
         assert!(began.elapsed() < 8 * TIMEOUT, "{:?}", began.elapsed());
     }
 

@@ -46,7 +46,7 @@ impl World {
         self.queue.after(100, Event::Hook(id));
     }
 
-    /// A member of the set that has named its id, and knows others.
+    /// A member of the set that has named its id, and knows others and an owner of slots.
     fn host(&mut self, own: &str, view: &View) -> Option<Addr> {
         let others = view.pods.iter().filter(|(name, p)| **name != own && p.running);
         let ips: Vec<_> = others.flat_map(|(_, p)| p.ips.clone()).collect();
@@ -56,6 +56,7 @@ impl World {
             let server = self.proc(id);
             matches!(answer, Probed::Node(_))
                 && server.peers.len() > 1
+                && server.peers.iter().any(|p| !p.slots.is_empty())
                 && matches!(server.with.owner, Owner::Pod { .. })
         })
     }

@@ -185,6 +185,10 @@ impl World {
         let pods: Vec<_> =
             s.pods.iter().map(|(o, pod)| format!("{o}: {}", self.state(pod))).collect();
         let text = format!("{} is not well: {}", s.namespace, pods.join("; "));
+        for id in self.living(set).collect::<Vec<_>>() {
+            let nodes = self.proc(id).nodes(&self.names, &self.units);
+            self.tell(|| format!("{} knows\n{nodes}", self.who(id)));
+        }
         self.violated(Invariant::Stuck, text);
     }
 

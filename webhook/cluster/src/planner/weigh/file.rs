@@ -143,14 +143,15 @@ impl Weak<'_> {
             [sketch(s.heir, owns), sketch(*from, Duty::Replica { of: s.heir })]
         });
         let known = record.chain(heirs).chain(seen).collect::<Vec<_>>();
-        let later = self.later_ones(view, &known);
+        let later = self.later_ones(view, me, &known);
         remains.complete(me, known.into_iter().chain(later), epoch, self.target).ok()
     }
 
     /// For a blank disk those that have not begun yet: they will know this member, and have to be known
-    /// by it.
-    fn later_ones(&self, view: &View, known: &[Sketch]) -> Vec<Sketch> {
-        if self.remains.is_some() {
+    /// by it. The plan of a record that was made anew says nothing of a node of the one before.
+    fn later_ones(&self, view: &View, me: NodeId, known: &[Sketch]) -> Vec<Sketch> {
+        let mut planned = view.plan.ordinals().map(|ordinal| view.plan.node_id(ordinal));
+        if self.remains.is_some() || !planned.any(|id| id == me) {
             return Vec::new();
         }
         let taken = |range: SlotRange| {

@@ -140,3 +140,24 @@ fn an_heir_need_not_have_what_was_moved_away_before() {
     assert_eq!((forced(&actions), reason(&actions)), (None, "Repaired"));
     assert!(at < Millis(1_000), "{at:?}");
 }
+
+/// The record was lost while this member started, and the new one has another salt (seed 9223002): its
+/// plan's ids are nobody's.
+#[test]
+fn a_plan_that_is_not_of_this_member_names_no_others() {
+    let ids = |salt: &str| {
+        let mut world = World::stopped(&[]);
+        let view = world.view.as_mut().unwrap();
+        view.earlier.clear();
+        view.claims = Some(BTreeSet::new());
+        view.members.get_mut("cache-0").unwrap().bootstrapped = true;
+        view.plan.salt = salt.to_owned();
+        // Somebody else may know more, so that nothing begins anew.
+        view.pods.insert("cache-1".to_owned(), Pod { injected: false, ..pod(1, 11) });
+        let (actions, _) = world.run();
+        let conf = written(&actions);
+        (conf.myself().unwrap().id, conf.nodes().count())
+    };
+    assert_eq!(ids("salt"), (id(0), 6));
+    assert_eq!(ids("another"), (id(0), 1));
+}

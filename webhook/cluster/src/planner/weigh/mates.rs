@@ -18,8 +18,9 @@ use crate::succession::synced;
 // === impl Weak ===
 
 impl Weak<'_> {
-    /// A member of the shard by the own file that neither lives nor is in the record, as long as members exist
-    /// that have not registered: the record was lost, and one of those may be it.
+    /// A member of the shard, by the own file or a living member's table, that neither lives nor is in the
+    /// record, as long as members exist that have not registered: the record was lost, and one of those may
+    /// be it. A table may have lost its address, and then a file that is made of it leaves it out.
     pub(super) fn unheard_of(
         &self,
         file: &NodesConf,
@@ -48,7 +49,8 @@ impl Weak<'_> {
             .chain(claimed)
             .any(|name| members.get(name).is_none_or(|m| of_another_life(name, m)));
         let of_shard = |n: &&Node| unregistered && may_be_of(n, me.id);
-        let unknown = file.nodes().filter(of_shard).filter(|n| {
+        let tables = self.weighing.living().map(|(_, i)| &i.nodes).chain([file]);
+        let unknown = tables.flat_map(NodesConf::nodes).filter(of_shard).filter(|n| {
             !alive.contains(&n.id) && !ids.contains(&n.id) && !view.forgotten.contains(&n.id)
         });
         // A master without slots may have lost them to another shard.

@@ -146,18 +146,38 @@ fn an_heir_need_not_have_what_was_moved_away_before() {
 #[test]
 fn a_plan_that_is_not_of_this_member_names_no_others() {
     let ids = |salt: &str| {
-        let mut world = World::stopped(&[]);
+        // One disk is not empty, so that nothing begins anew.
+        let mut world = World::stopped(&[1]);
+        world.member(1, full_disk(1));
         let view = world.view.as_mut().unwrap();
         view.earlier.clear();
         view.claims = Some(BTreeSet::new());
-        view.members.get_mut("cache-0").unwrap().bootstrapped = true;
         view.plan.salt = salt.to_owned();
-        // Somebody else may know more, so that nothing begins anew.
-        view.pods.insert("cache-1".to_owned(), Pod { injected: false, ..pod(1, 11) });
         let (actions, _) = world.run();
+        assert_eq!(reason(&actions), "Rebuilt");
         let conf = written(&actions);
         (conf.myself().unwrap().id, conf.nodes().count())
     };
     assert_eq!(ids("salt"), (id(0), 6));
-    assert_eq!(ids("another"), (id(0), 1));
+    assert_eq!(ids("another"), (id(0), 2));
+}
+
+/// The replica's address went to another member, so that nobody knows its address any more, and the record
+/// is lost (seed 9402998).
+#[test]
+fn a_replica_that_others_have_lost_the_address_of_may_have_the_data() {
+    let mut world = World::running();
+    world.servers.remove(&server(3));
+    let view = world.view.as_mut().unwrap();
+    view.members.retain(|name, _| name == "cache-0");
+    view.parallel = true;
+    view.pods.get_mut("cache-3").unwrap().running = false;
+    for nodes in world.servers.values_mut() {
+        let text = nodes.to_string();
+        let (line, lost) = ("10.0.0.103:6379@16379 slave", ":0@0 slave,noaddr");
+        *nodes = NodesConf::parse(text.replace(line, lost).as_bytes()).unwrap();
+    }
+    let (actions, at) = world.run();
+    assert!(refusal(&actions).contains("of which the record knows nothing"), "{actions:?}");
+    assert!(at >= Millis(10_000), "{at:?}");
 }

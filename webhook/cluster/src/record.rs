@@ -11,7 +11,7 @@ use crate::moment;
 use crate::nodes::renamed;
 use crate::plan::Plan;
 use crate::protocol::{Disk, Identity, Mark, Member, Pod, Proposal, Register, Role, Succession};
-use crate::slot::SlotRange;
+use crate::slot::{SlotRange, covers};
 
 pub(crate) use identity::planned;
 pub use identity::{has_begun, identities, known_identity, remembered};
@@ -161,11 +161,7 @@ pub fn has_lost(identity: &Identity, slots: &[SlotRange], epoch: u64) -> bool {
     identity.role == Role::Master
         && !identity.slots.is_empty()
         && identity.config_epoch < epoch
-        && identity.slots.iter().all(|own| within(*own, slots))
-}
-
-fn within(part: SlotRange, all: &[SlotRange]) -> bool {
-    all.iter().any(|range| range.start() <= part.start() && part.end() <= range.end())
+        && covers(slots, &identity.slots)
 }
 
 /// What is known of the owner whose slots another one is to get.
@@ -314,8 +310,7 @@ impl Standing<'_> {
         slots: &[SlotRange],
     ) -> Result<(), String> {
         // Unless they are the very ones: it had them before and has followed since.
-        let other = identity.slots.iter().any(|own| !within(*own, slots));
-        if identity.role == Role::Master && other {
+        if identity.role == Role::Master && !covers(slots, &identity.slots) {
             return Err(format!("{pod} owns slots of its own"));
         }
         // A server that keeps nothing has its data while it runs; whoever proposes has seen them, also

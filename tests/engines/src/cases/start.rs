@@ -23,7 +23,8 @@ const PORTS: [u16; 2] = [7379, 8379];
 
 pub(super) fn form(set: &mut Set) -> Result<Measured, String> {
     let outcomes = set.start_all()?;
-    begun(set, &outcomes)
+    let measured = begun(set, &outcomes)?;
+    Ok(Measured { hand: Some(set.by_hand(Order::Parallel)?), ..measured })
 }
 
 pub(super) fn form_hundred(set: &mut Set) -> Result<Measured, String> {
@@ -38,7 +39,8 @@ pub(super) fn form_hundred(set: &mut Set) -> Result<Measured, String> {
         }
         let outcomes = hundred.start_all()?;
         all_are(&outcomes, "Bootstrapped")?;
-        hundred.measure(&outcomes, None)?
+        let measured = hundred.measure(&outcomes, None)?;
+        Measured { hand: Some(hundred.start_by_hand(Order::Parallel)?), ..measured }
     };
     // The cases after it find the set as it was.
     nobody_refuses(&set.start_all()?)?;

@@ -133,6 +133,7 @@ impl Set {
         let member = self.members.get_mut(n).ok_or("there is no such member")?;
         member.launch(&self.common).map(|_| ())
     }
+
     /// A member's container, killed and started again as its files are, without a step; when.
     pub(crate) fn restart_in_place(&mut self, n: usize) -> Result<Instant, String> {
         self.crash(n)?;
@@ -145,9 +146,21 @@ impl Set {
         Ok(())
     }
 
-    /// What the engine needs by itself: all are killed, every file is told every address, and the
-    /// servers are started without a step. The set is started by its steps again afterwards.
+    /// What the engine needs by itself: as [`Set::start_by_hand`]. The set is started by its steps again
+    /// afterwards.
     pub(crate) fn by_hand(&mut self, order: Order) -> Result<f64, String> {
+        let seconds = self.start_by_hand(order)?;
+        self.wait_until_whole()?;
+        self.kill(|_| true)?;
+        self.start_all()?;
+        self.write_all()?;
+        self.wait_until_whole()?;
+        Ok(seconds)
+    }
+
+    /// All are killed, every file is told every address, and the servers are started without a step; how
+    /// long after the last start all slots are writable.
+    pub(crate) fn start_by_hand(&mut self, order: Order) -> Result<f64, String> {
         self.kill(|_| true)?;
         let files: Vec<_> = self.members.iter().map(Member::nodes_conf).collect();
         let read = |path: &PathBuf| {
@@ -176,12 +189,6 @@ impl Set {
         }
         let ((_, until), _) = self.write_all()?;
         let last = last.ok_or("nobody was started")?;
-        let seconds = until.saturating_duration_since(last).as_secs_f64();
-        self.wait_until_whole()?;
-        self.kill(|_| true)?;
-        self.start_all()?;
-        self.write_all()?;
-        self.wait_until_whole()?;
-        Ok(seconds)
+        Ok(until.saturating_duration_since(last).as_secs_f64())
     }
 }

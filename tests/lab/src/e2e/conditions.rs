@@ -18,6 +18,8 @@ use crate::stage::{DEPLOYMENT, SYSTEM, wait_for_mooring};
 /// How long Mooring is away after all pods were deleted: by then the StatefulSet's controller waits
 /// longer and longer between its attempts.
 const AWAY: Duration = Duration::from_secs(20);
+/// How long after a master's pod that of its heir is deleted: a hand-over is over by then.
+const LATER: Duration = Duration::from_millis(800);
 /// Seconds until the pods are there again once Mooring is.
 const BACK: f64 = 10.0;
 
@@ -81,6 +83,55 @@ fn five_of_six(
     // The same time, give or take what two runs of the same thing differ by.
     report.seconds("pending.seconds", &what, seconds, Rule::Within(six + 1.0));
     Ok(())
+}
+
+/// A master's pod is deleted and hands over; its heir's pod is deleted a moment later, as a busy
+/// `kubectl delete pod --all` does it, and no machine takes the next one. What the heir still took is on
+/// the first one's disk.
+pub(super) fn deleted_in_turn(ground: &Ground, report: &mut Report) -> Result<()> {
+    let set = Set::new(ground, "e2e-in-turn", Engine::Redis70, Policy::Parallel);
+    on_set(&set, |set| {
+        let probe = Probe::start(set)?;
+        must_recover(&scenario::form(set, &probe)?, "formation")?;
+        let (master, heir) = a_pair(set)?;
+        hold(set, &heir)?;
+        let begin = clock::now();
+        let mut first = set.delete_one(&master, How::Graceful)?;
+        thread::sleep(LATER);
+        let outcome = (|| {
+            set.delete_one(&heir, How::Graceful)?.wait()?;
+            first.wait()?;
+            let status = probe.wait(begin, scenario::LIMIT)?;
+            ensure!(status.gaps.open == 0, "not recovered: {}", status.last_error);
+            let phase = set.pods()?.get(&heir).map(|pod| pod.phase.clone());
+            ensure!(phase.as_deref() == Some("Pending"), "{heir} is {phase:?}");
+            let verified = probe.verify()?;
+            let what = "a master and its heir deleted in turn, the heir Pending: writes lost";
+            report.count("deleted-in-turn.lost", what, verified.lost, Rule::Exactly(0.0));
+            let (lost, all) = (verified.lost, verified.acknowledged);
+            ensure!(lost == 0, "{lost} of {all} acknowledged writes lost");
+            Ok(())
+        })();
+        release(set, &heir)?;
+        outcome
+    })
+}
+
+/// A master's pod, and that of its replica.
+fn a_pair(set: &Set<'_>) -> Result<(String, String)> {
+    let pods = set.pods()?;
+    for replica in pods.keys() {
+        let role = set.ask(replica, &["role"])?;
+        let mut lines = role.lines();
+        if lines.next() != Some("slave") {
+            continue;
+        }
+        let of = lines.next();
+        if let Some((master, _)) = pods.iter().find(|(_, pod)| pod.ip.as_deref() == of) {
+            return Ok((master.clone(), replica.clone()));
+        }
+    }
+    bail!("no pod is the replica of another one")
 }
 
 /// Pods whose creation failed while Mooring was away come within seconds when it is back.

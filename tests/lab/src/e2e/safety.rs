@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::conditions::{disk_lost, hold, release};
+use super::conditions::{deleted_in_turn, disk_lost, hold, release};
 use super::{Case, groups, must_recover, on_set, restores, told};
 use crate::clock;
 use crate::ground::{Engine, Ground};
@@ -31,6 +31,7 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         Case { name: "safety::master-missing".to_owned(), run: Box::new(master_missing) },
         Case { name: "safety::promoted".to_owned(), run: Box::new(promoted) },
+        Case { name: "safety::deleted-in-turn".to_owned(), run: Box::new(deleted_in_turn) },
         Case { name: "safety::claim-lost".to_owned(), run: Box::new(disk_lost) },
         Case { name: "safety::recreated".to_owned(), run: Box::new(recreated) },
         Case { name: "safety::cloned".to_owned(), run: Box::new(cloned) },

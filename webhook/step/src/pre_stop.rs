@@ -2,7 +2,8 @@
 //! clients see a pause of a moment instead of a failure.
 //!
 //! A replica whose master is being deleted as well stops after it: what that one acknowledges until
-//! its end is then on a second disk, should the first one not come back.
+//! its end is then on a second disk, should the first one not come back. So does a master that has just
+//! handed over, since the next pod to be deleted may be its heir's.
 //!
 //! Guarantees: it ends in time. It never hands over to a replica whose pod is being deleted too:
 //! in a total outage half a hand-over makes two masters, and the writes of one are thrown away.
@@ -25,6 +26,11 @@ use crate::settings::{self, Settings};
 
 /// `kubectl delete pod --all` deletes one pod after another: by then it has reached all.
 const SETTLE: Duration = Duration::from_millis(250);
+/// The same on a busy machine: so long a master that has handed over sees whether its heir stays. Nobody
+/// waits for it but the rollout.
+const SETTLE_AFTER: Duration = Duration::from_secs(1);
+/// How long the former master may take to be linked to its heir.
+const LINK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Hands over, then runs the user's own hook.
 pub(crate) fn run(user: &Arguments) -> Result<(), String> {
@@ -100,14 +106,15 @@ fn hand_over() -> Result<String, String> {
         let replication = server.text(&["INFO", "replication"])?;
         if field(&replication, "role") == Some("slave") && file_says_replica(&config) {
             let ms = began.elapsed().as_millis();
-            return Ok(format!("handed over to {} after {ms} ms", heir.at));
+            thread::sleep(SETTLE_AFTER);
+            let now = outlast(&mut server, &registry, heir.at.ip(), Link::Comes, deadline)?;
+            return Ok(format!("handed over to {} after {ms} ms; {now}", heir.at));
         }
     }
     Err(format!("{} was not promoted in time", heir.at))
 }
 
-/// Waits for the end of a master whose pod is being deleted too. The engines send what they owe
-/// their replicas before they end (`prepareForShutdown`), and from 7.0 on wait for it to arrive.
+/// A replica: see [`outlast`].
 fn outlast_master(
     server: &mut Client,
     registry: &Registry,
@@ -118,16 +125,39 @@ fn outlast_master(
         return Ok("a replica without its master: nobody to wait for".to_owned());
     };
     thread::sleep(SETTLE.saturating_sub(began.elapsed()));
+    outlast(server, registry, master, Link::Up, deadline)
+}
+
+/// Whether a replica was linked to its master when it began to wait.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Link {
+    Comes,
+    Up,
+}
+
+/// Waits for the end of a master whose pod is being deleted too. The engines send what they owe
+/// their replicas before they end (`prepareForShutdown`), and from 7.0 on wait for it to arrive.
+fn outlast(
+    server: &mut Client,
+    registry: &Registry,
+    master: IpAddr,
+    link: Link,
+    deadline: Instant,
+) -> Result<String, String> {
+    let began = Instant::now();
     let view = registry.view().map_err(|e| e.to_string())?;
     if !view.pods.values().any(|p| p.deleting && p.ips.contains(&master)) {
-        return Ok("a replica whose master stays: nobody to wait for".to_owned());
+        return Ok("the master stays: nobody to wait for".to_owned());
     }
+    let mut was_linked = link == Link::Up;
     while Instant::now() < deadline {
-        thread::sleep(Duration::from_millis(20));
-        if linked_to(&server.text(&["INFO", "replication"])?).is_none() {
+        let linked = linked_to(&server.text(&["INFO", "replication"])?) == Some(master);
+        if !linked && (was_linked || began.elapsed() > LINK_PATIENCE) {
             let ms = began.elapsed().as_millis();
             return Ok(format!("the master, which is being deleted too, has ended after {ms} ms"));
         }
+        was_linked |= linked;
+        thread::sleep(Duration::from_millis(20));
     }
     Err("the master, which is being deleted too, has not ended in time".to_owned())
 }

@@ -8,7 +8,7 @@ use crate::data::Writes;
 use crate::disk::File;
 use crate::engine::{Family, Options, Owner, Proc};
 use crate::ids::ProcId;
-use crate::kube::{Claim, Phase, Pod};
+use crate::kube::{Claim, Phase, Pod, PodEvent};
 use crate::net::End;
 use crate::schedule::{Claims, Damage, Fate, Keeps, Record, Restart, Stranger, Strangers};
 use crate::units::UnitSet;
@@ -31,8 +31,18 @@ impl World {
             Fate::Damage { set, pod, how } => self.damage(set, pod, how),
             Fate::Delete { set, pod } => self.delete_pod(set, pod),
             Fate::DeleteAll { set } => {
-                let all: Vec<_> = self.sets[set].pods.keys().copied().collect();
-                all.into_iter().for_each(|pod| self.delete_pod(set, pod));
+                // Every third time the machine is busy, and it takes a while from one pod to the next.
+                let each = if now.is_multiple_of(3) { now % 250 } else { 0 };
+                let all: Vec<_> = self.sets[set].pods.iter().map(|(o, pod)| (*o, pod.uid)).collect();
+                for (after, (pod, uid)) in (0..).zip(all) {
+                    match after * each {
+                        0 => self.delete_pod(set, pod),
+                        ms => {
+                            let what = PodEvent::Delete;
+                            self.queue.after(ms, Event::Pod { set, pod, uid, what });
+                        }
+                    }
+                }
             }
             Fate::DeleteRecord { set } => self.lose_record(set),
             Fate::EmptyData { set, pod } => self.empty_data(set, pod),

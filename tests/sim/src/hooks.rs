@@ -58,6 +58,8 @@ enum State {
     Joined,
     /// A guest has met somebody.
     Joining,
+    /// A master that has handed over stays until then.
+    HandedOver(u64),
     /// A replica that stops asks whether its master stops, too.
     Last,
     /// Until its master has stopped.
@@ -88,6 +90,8 @@ const READY: u64 = 30_000;
 const HAND_OVER: u64 = 8_000;
 /// How long deletions take to reach all pods.
 const SETTLE: u64 = 250;
+/// The same for a master that has handed over.
+const SETTLE_AFTER: u64 = 1_000;
 
 impl World {
     /// The server of a pod was started.
@@ -193,8 +197,14 @@ impl World {
                 self.set_state(id, State::Choose(heirs));
                 self.hook_asks(id, Request::View);
             }
-            State::HandOver if late || !self.proc(hook.proc).is_master() => {
-                self.stops(hook.set, hook.ordinal);
+            State::HandOver if late => self.stops(hook.set, hook.ordinal),
+            State::HandOver if !self.proc(hook.proc).is_master() => {
+                self.set_state(id, State::HandedOver(now + SETTLE_AFTER));
+                self.queue.after(SETTLE_AFTER, Event::Hook(id));
+            }
+            State::HandedOver(until) if now >= until => {
+                self.set_state(id, State::Last);
+                self.hook_asks(id, Request::View);
             }
             State::HandOver => self.queue.after(20, Event::Hook(id)),
             State::Last => self.hook_asks(id, Request::View),
@@ -252,6 +262,8 @@ impl World {
                     self.stops(hook.set, hook.ordinal);
                 }
             }
+            // It has asked twice.
+            (State::Outlast, _) => {}
             (State::GateView, Some(view)) => self.gate_view(id, &hook, &view),
             (State::Heirs, Some(view)) => {
                 let mut heirs = self.online_replicas(hook.proc);

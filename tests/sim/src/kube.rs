@@ -113,6 +113,8 @@ pub enum Phase {
 /// Something that happens to a pod.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum PodEvent {
+    /// It is deleted.
+    Delete,
     /// It is gone.
     Remove,
     /// A node is found for it.
@@ -322,6 +324,7 @@ impl World {
                 self.end_proc(proc, crate::net::End::Reset);
                 self.later(set, ordinal, 50..=600, PodEvent::Remove);
             }
+            (PodEvent::Delete, _) => self.delete_pod(set, ordinal),
             (PodEvent::Remove, _) => self.remove_pod(set, ordinal),
             _ => {}
         }

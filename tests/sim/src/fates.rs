@@ -33,7 +33,8 @@ impl World {
             Fate::DeleteAll { set } => {
                 // Every third time the machine is busy, and it takes a while from one pod to the next.
                 let each = if now.is_multiple_of(3) { now % 250 } else { 0 };
-                let all: Vec<_> = self.sets[set].pods.iter().map(|(o, pod)| (*o, pod.uid)).collect();
+                let all: Vec<_> =
+                    self.sets[set].pods.iter().map(|(o, pod)| (*o, pod.uid)).collect();
                 for (after, (pod, uid)) in (0..).zip(all) {
                     match after * each {
                         0 => self.delete_pod(set, pod),

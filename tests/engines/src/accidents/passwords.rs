@@ -22,6 +22,8 @@ use crate::set::{Control, Measured, Set, Shape};
 const NEW: &str = "changed";
 /// Two node timeouts: whoever is promoted because of it is promoted by then.
 const WATCHED: Duration = Duration::from_secs(10);
+/// An election that did not get its votes in time is repeated by the engine after four node timeouts.
+const REPEATED: Duration = Duration::from_secs(20);
 
 /// The control, then the same with the rollout held; the set's own password again afterwards.
 pub(super) fn run(beside: &Set) -> Result<Measured, String> {
@@ -53,7 +55,7 @@ pub(super) fn run(beside: &Set) -> Result<Measured, String> {
     set.kill(|n| n == victim)?;
     let began = Instant::now();
     let servers: Vec<_> = set.addresses().into_iter().filter(|at| *at != held_at).collect();
-    let until = set.writable_at(&servers, ELECTED)?;
+    let until = set.writable_at(&servers, ELECTED + REPEATED)?;
     let seconds = until.saturating_duration_since(began).as_secs_f64();
     nobody_refuses(&[set.start_one(victim)?])?;
 

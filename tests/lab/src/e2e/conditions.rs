@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::safety::{nothing_lost, recovered};
 use super::{Case, must_recover, on_set};
 use crate::clock;
 use crate::ground::{Engine, Ground};
@@ -101,16 +102,11 @@ pub(super) fn deleted_in_turn(ground: &Ground, report: &mut Report) -> Result<()
         let outcome = (|| {
             set.delete_one(&heir, How::Graceful)?.wait()?;
             first.wait()?;
-            let status = probe.wait(begin, scenario::LIMIT)?;
-            ensure!(status.gaps.open == 0, "not recovered: {}", status.last_error);
+            recovered(&probe, begin, "a master and its heir deleted in turn")?;
             let phase = set.pods()?.get(&heir).map(|pod| pod.phase.clone());
             ensure!(phase.as_deref() == Some("Pending"), "{heir} is {phase:?}");
-            let verified = probe.verify()?;
             let what = "a master and its heir deleted in turn, the heir Pending: writes lost";
-            report.count("deleted-in-turn.lost", what, verified.lost, Rule::Exactly(0.0));
-            let (lost, all) = (verified.lost, verified.acknowledged);
-            ensure!(lost == 0, "{lost} of {all} acknowledged writes lost");
-            Ok(())
+            nothing_lost(&probe, report, "deleted-in-turn", what)
         })();
         release(set, &heir)?;
         outcome

@@ -100,14 +100,7 @@ fn promoted(ground: &Ground, report: &mut Report) -> Result<()> {
         must_recover(&scenario::form(set, &probe)?, "formation")?;
         let before = set.topology()?;
         let space = set.namespace.as_str();
-        ground.kubectl.run(&[
-            "annotate",
-            "statefulset",
-            "-n",
-            space,
-            NAME,
-            "mooring.dev/succession=never",
-        ])?;
+        told::annotate(set, "mooring.dev/succession=never")?;
         let master = set.a_master()?;
         hold(set, &master)?;
         let begin = clock::now();

@@ -102,7 +102,7 @@ fn record(set: &Set<'_>) -> Result<Value> {
     set.ground.kubectl.json(&["get", "clusterrecord", "-n", &set.namespace, NAME])
 }
 
-fn annotate(set: &Set<'_>, annotation: &str) -> Result<()> {
+pub(super) fn annotate(set: &Set<'_>, annotation: &str) -> Result<()> {
     let args = ["annotate", "statefulset", "-n", &set.namespace, NAME, annotation];
     set.ground.kubectl.run(&args).map(drop)
 }

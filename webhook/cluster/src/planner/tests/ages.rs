@@ -42,3 +42,26 @@ fn a_registration_that_is_tried_again_says_how_old_the_disk_is_by_then() {
     assert!(ages.windows(2).all(|two| two[0].0 < two[1].0), "{ages:?}");
     assert!(ages.iter().all(|(a, b, c)| a == b && b == c), "{ages:?}");
 }
+
+/// A hundred members that began at once on two cores asked each other all the time: it was their own
+/// questions that made the answers late.
+#[test]
+fn answers_that_took_long_are_used_and_those_that_lay_about_are_asked_for_again() {
+    let mut weighing = Weighing::default();
+    let asked = |weighing: &mut Weighing, now| {
+        let mut poll = Poll::default();
+        let done =
+            weighing.look_around(Millis(now), BTreeSet::from([at(9).client().unwrap()]), &mut poll);
+        (done, poll.actions.len())
+    };
+    assert_eq!(asked(&mut weighing, 0), (false, 1));
+    assert_eq!(asked(&mut weighing, 200), (false, 0));
+    weighing.inspected(at(9).client().unwrap(), Inspected::Nobody);
+    // This step had no processor for so long.
+    assert_eq!(asked(&mut weighing, 5_000), (true, 0));
+    assert_eq!(asked(&mut weighing, 6_000), (true, 0), "the registry has been asked meanwhile");
+    assert_eq!(asked(&mut weighing, 6_001), (false, 1));
+    // Who does not answer in time is asked no more often.
+    assert_eq!(asked(&mut weighing, 6_301), (true, 0));
+    assert_eq!(asked(&mut weighing, 7_302), (false, 1));
+}

@@ -8,7 +8,8 @@ use crate::planner::{Action, How, Inspected, Inspection, Millis, PROBE_PATIENCE,
 use crate::protocol::Proposal;
 
 const PAUSE: Millis = Millis(200);
-/// For how long answers count. Whoever did not answer is in them, too.
+/// For how long answers count, once all are there. Whoever did not answer is in them, too. Not since they
+/// were asked for: on a busy machine everybody would ask everybody again and again, and keep it busy.
 const AGE: Millis = Millis(1_000);
 
 /// What has been asked around, and what is under way.
@@ -16,6 +17,8 @@ const AGE: Millis = Millis(1_000);
 pub(in crate::planner) struct Weighing {
     began: Option<Millis>,
     asked: Option<Millis>,
+    /// Since when all have answered or had their time.
+    complete: Option<Millis>,
     next: Millis,
     found: BTreeMap<SocketAddr, Option<Inspected>>,
     pub(in crate::planner) force: Option<Forced>,
@@ -54,22 +57,27 @@ impl Weighing {
             return false;
         }
         // The registry may have taken its time meanwhile.
-        self.asked.take_if(|asked| now.0 > asked.0 + AGE.0);
+        if self.complete.is_some_and(|since| now.0 > since.0 + AGE.0) {
+            self.asked = None;
+        }
         let Some(asked) = self.asked else {
             self.asked = Some(now);
+            self.complete = None;
             self.found = around.iter().map(|at| (*at, None)).collect();
             poll.actions.extend(around.into_iter().map(Action::Inspect));
-            let open = !self.found.is_empty();
-            if open {
+            if !self.found.is_empty() {
                 poll.wake_at(Millis(now.0 + PROBE_PATIENCE.0));
+                return false;
             }
-            return !open;
+            self.complete = Some(now);
+            return true;
         };
         let until = Millis(asked.0 + PROBE_PATIENCE.0);
         if now < until && self.found.values().any(Option::is_none) {
             poll.wake_at(until);
             return false;
         }
+        self.complete.get_or_insert(now);
         true
     }
 

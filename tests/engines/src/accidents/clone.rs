@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use cluster::secret::Source;
 
 use super::{
-    ELECTED, EMPTIED, FREE_NODE, formed_open, hooks, keys, must_lose, replica_of, secret,
-    with_the_secret,
+    ELECTED, ELECTED_AT_LAST, EMPTIED, FREE_NODE, formed_open, hooks, keys, must_lose, replica_of,
+    secret, with_the_secret,
 };
 use crate::cases::nobody_refuses;
 use crate::client::Client;
@@ -117,7 +117,7 @@ fn control(beside: &Set) -> Result<Control, String> {
         copy.launch(n)?;
     }
     let servers = copy.addresses();
-    copy.writable_at(&servers, ELECTED)?;
+    copy.writable_at(&servers, ELECTED_AT_LAST)?;
     // What the original takes from here on the copy does not have.
     original.fill()?;
     let victim = original.a_master()?;

@@ -2,7 +2,7 @@
 //! within the node timeout, when its replica still waits for it, and after it, when the replica has
 //! been elected.
 
-use super::{ELECTED, must_lose};
+use super::{ELECTED_AT_LAST, must_lose};
 use crate::cases::nobody_refuses;
 use crate::set::{Control, Measured, Set};
 
@@ -43,7 +43,7 @@ fn scene(set: &mut Set, left: Left, back: Back) -> Result<Measured, String> {
     let master = set.a_master()?;
     set.kill(|n| n == master)?;
     if back == Back::AfterElection {
-        set.wait_for_masters(ELECTED)?;
+        set.wait_for_masters(ELECTED_AT_LAST)?;
     }
     let member = set.members.get(master).ok_or("there is no such member")?;
     match left {

@@ -52,7 +52,7 @@ fn once(beside: &Set, part: Part) -> Result<(usize, Measured), String> {
     nobody_refuses(&outcomes)?;
     let last = outcomes.iter().filter_map(|o| o.started).max().ok_or("nobody was started")?;
     let servers = set.addresses();
-    let writable = set.writable_at(&servers, super::ELECTED)?;
+    let writable = set.writable_at(&servers, super::ELECTED_AT_LAST)?;
     std::thread::sleep(GOSSIPED);
     let mut back = 0;
     for at in servers {

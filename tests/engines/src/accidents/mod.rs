@@ -71,6 +71,9 @@ const FREE_NODE: u8 = 6;
 const EMPTIED: Duration = Duration::from_secs(9);
 /// By when a replica is elected that will be: twice what was measured.
 const ELECTED: Duration = Duration::from_secs(17);
+/// The same where it has to be elected: an election that did not get its votes in time is repeated by the
+/// engine after four node timeouts.
+const ELECTED_AT_LAST: Duration = Duration::from_secs(ELECTED.as_secs() + 20);
 /// So long a control is looked at that stays down: an engine that heals does within two node timeouts.
 const HANGS: Duration = Duration::from_secs(15);
 

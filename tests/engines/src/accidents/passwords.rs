@@ -13,7 +13,7 @@ use cluster::id::NodeId;
 use cluster::nodes::NodesConf;
 use cluster::secret::{self, Stand, Why};
 
-use super::{ELECTED, EMPTIED, HANGS, formed, hook, replica_of};
+use super::{ELECTED_AT_LAST, EMPTIED, HANGS, formed, hook, replica_of};
 use crate::cases::nobody_refuses;
 use crate::client::Client;
 use crate::member::Door;
@@ -22,8 +22,6 @@ use crate::set::{Control, Measured, Set, Shape};
 const NEW: &str = "changed";
 /// Two node timeouts: whoever is promoted because of it is promoted by then.
 const WATCHED: Duration = Duration::from_secs(10);
-/// An election that did not get its votes in time is repeated by the engine after four node timeouts.
-const REPEATED: Duration = Duration::from_secs(20);
 
 /// The control, then the same with the rollout held; the set's own password again afterwards.
 pub(super) fn run(beside: &Set) -> Result<Measured, String> {
@@ -55,7 +53,7 @@ pub(super) fn run(beside: &Set) -> Result<Measured, String> {
     set.kill(|n| n == victim)?;
     let began = Instant::now();
     let servers: Vec<_> = set.addresses().into_iter().filter(|at| *at != held_at).collect();
-    let until = set.writable_at(&servers, ELECTED + REPEATED)?;
+    let until = set.writable_at(&servers, ELECTED_AT_LAST)?;
     let seconds = until.saturating_duration_since(began).as_secs_f64();
     nobody_refuses(&[set.start_one(victim)?])?;
 

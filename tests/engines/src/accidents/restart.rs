@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use cluster::secret::Source;
 
 use super::{
-    ELECTED, EMPTIED, Part, emptied_of, formed_open, hooks, keys, must_lose, replica_of, secret,
-    with_the_secret,
+    ELECTED_AT_LAST, EMPTIED, Part, emptied_of, formed_open, hooks, keys, must_lose, replica_of,
+    secret, with_the_secret,
 };
 use crate::member::Keeps;
 use crate::set::{Measured, Set};
@@ -77,7 +77,7 @@ fn once(beside: &Set, gone: Gone, back: Back, part: Part) -> Result<Measured, St
         set.members.get(victim).ok_or("there is no such member")?.lose_data()?;
     }
     if back == Back::AfterElection {
-        set.wait_for_masters(ELECTED)?;
+        set.wait_for_masters(ELECTED_AT_LAST)?;
     }
     let began = set.restart_in_place(victim)?;
     let member = set.members.get_mut(victim).ok_or("there is no such member")?;
@@ -100,7 +100,7 @@ fn once(beside: &Set, gone: Gone, back: Back, part: Part) -> Result<Measured, St
     }
     hooks::settle(at, &secret('b')?, Source::Kept)?;
     let servers = set.addresses();
-    let until = set.writable_at(&servers, ELECTED)?;
+    let until = set.writable_at(&servers, ELECTED_AT_LAST)?;
     set.wait_until_whole()?;
     if set.masters()?.contains(&victim) {
         return Err("who came back without its data is a master".to_owned());

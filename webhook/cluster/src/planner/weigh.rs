@@ -27,9 +27,10 @@ use super::decide::{self, Decision, Sound};
 use super::{HoldBack, How, Millis, TWIN_PATIENCE};
 use crate::id::NodeId;
 use crate::net::Address;
-use crate::nodes::{NodesConf, Remains, Target, Trust};
+use crate::nodes::{Node, NodesConf, Remains, Target, Trust};
 use crate::protocol::{Identity, Member, Proposal, Severity, View};
 use crate::record::{self, Standing};
+use crate::slot::covers;
 pub(super) use around::{Forced, Weighing};
 pub(crate) use owner::has_majority;
 
@@ -100,8 +101,12 @@ pub(super) fn is_sound(
         Ok(None) => !data && view.is_some_and(|v| is_new(v) && !others_run(v)),
         Ok(Some(conf)) => {
             let Some(me) = conf.myself() else { return false };
-            let owner = !me.slots.is_empty()
-                || view.is_some_and(|v| decide::inheritance(v, conf).is_some());
+            let named = view.filter(|v| decide::inheritance(v, conf).is_some());
+            // Whoever runs may know of another heir, named before the record was lost.
+            if named.is_some_and(others_run) {
+                return false;
+            }
+            let owner = !me.slots.is_empty() || named.is_some();
             // Without the registry only its master can tell a replica that it was named heir.
             let open = match view {
                 Some(view) => handed_on::open(view, conf).is_some(),
@@ -152,7 +157,8 @@ impl Weak<'_> {
         }
         let mut reason = self.reason();
         let named = match self.view {
-            Some(view) => decide::inheritance(view, &file),
+            Some(view) => decide::inheritance(view, &file)
+                .filter(|epoch| !self.another_took_over(&file, *epoch)),
             None => self.named_by_its_master(&file),
         };
         if let Some(epoch) = named
@@ -182,6 +188,18 @@ impl Weak<'_> {
             return Some(Step::Wait(format!("the server at {at}, which runs as this member")));
         }
         Some(self.refuse(decide::runs_on(at)))
+    }
+
+    /// Whether living members know another heir of this replica's master, with an epoch that is no less.
+    fn another_took_over(&self, file: &NodesConf, epoch: u64) -> bool {
+        let me = file.myself();
+        let Some(master) = me.and_then(|me| file.node(me.master?)) else { return false };
+        let another = |n: &Node| {
+            let none_of_both = Some(n.id) != me.map(|me| me.id) && n.id != master.id;
+            let above = n.is_master() && n.config_epoch >= epoch;
+            none_of_both && above && !master.slots.is_empty() && covers(&n.slots, &master.slots)
+        };
+        self.weighing.living().any(|(_, server)| server.nodes.nodes().any(another))
     }
 
     /// The id that this member had, by its disk or by the record.

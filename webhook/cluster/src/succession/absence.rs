@@ -24,16 +24,14 @@ pub(super) enum Whereabouts {
 
 /// Where the pod of this master is.
 pub(super) fn whereabouts(view: &View, nodes: &NodesConf, master: NodeId) -> Whereabouts {
-    let mut pods: BTreeSet<&str> =
-        known_pods(view, master).filter(|name| !is_another(view, name, master)).collect();
+    let may_be = |name: &&str| !is_somebody_else(view, nodes, name, master);
+    let mut pods: BTreeSet<&str> = known_pods(view, master).filter(may_be).collect();
     let all;
     if pods.is_empty() {
         // Its record is lost: it may be in any pod that has not registered as somebody else.
         all = view.wanted();
         let named = all.iter().chain(view.pods.keys()).map(String::as_str);
-        pods.extend(
-            named.filter(|name| *name != view.pod && !is_somebody_else(view, nodes, name, master)),
-        );
+        pods.extend(named.filter(|name| *name != view.pod).filter(may_be));
     }
     let mut how = Vec::new();
     let mut comes = false;
@@ -62,22 +60,19 @@ fn is(view: &View, name: &str, member: &Member, id: NodeId) -> bool {
     member.node_id == Some(id) || was.is_some_and(|identity| identity.node_id == id)
 }
 
-/// Whether its present pod has said that it is another node, or runs on a blank disk without having said
-/// so: then it is a guest.
-fn is_another(view: &View, name: &str, master: NodeId) -> bool {
-    let registered = view.members.get(name).zip(view.pods.get(name));
-    registered.is_some_and(|(member, pod)| record::is_another(member, master, pod))
-}
-
-/// The same, or whether it has the address of a node that answers.
+/// Whether its present pod has said that it is another node, runs on a blank disk without having said so
+/// (then it is a guest), or has the address of another node that answers: the record may be older than
+/// this pod.
 fn is_somebody_else(view: &View, nodes: &NodesConf, name: &str, master: NodeId) -> bool {
     let pod = view.pods.get(name);
-    let answers = |node: &Node| {
+    let registered = view.members.get(name).zip(pod);
+    let another = |node: &Node| {
         let at = node.endpoint.address().map(|a| a.ip);
         let here = at.is_some_and(|ip| pod.is_some_and(|pod| pod.ips.contains(&ip)));
-        here && node.answers()
+        here && node.answers() && node.id != master
     };
-    is_another(view, name, master) || nodes.nodes().any(answers)
+    registered.is_some_and(|(member, pod)| record::is_another(member, master, pod))
+        || nodes.nodes().any(another)
 }
 
 fn of_pod(view: &View, name: &str) -> Whereabouts {

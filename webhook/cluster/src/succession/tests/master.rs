@@ -52,6 +52,25 @@ fn a_master_that_came_back_as_a_guest_is_missing() {
     assert_eq!(guest(Some(id(0)), true).run().0, [], "it goes on as what it was");
 }
 
+/// Found by the simulator (seeds 9222751 and 9503962): a record was put back from before the master lost
+/// its disk, and still said that the pod was the master.
+#[test]
+fn whoever_answers_at_the_address_of_the_masters_pod_is_not_the_master() {
+    let with = |link: &str| {
+        let mut world = World::new();
+        let registered = world.view.earlier.remove(&name(0)).unwrap();
+        world.view.members.insert(name(0), registered);
+        let other = Pod { uid: "new".to_owned(), ips: vec![ip(90)], ..pod(0) };
+        world.view.pods.insert(name(0), Pod { running: true, ..other });
+        let row = format!("{} {}:6379@16379 master - 0 1 0 {link}\nvars", "f".repeat(40), ip(90));
+        let text = world.own.nodes.to_string().replace("vars", &row);
+        world.own.nodes = NodesConf::parse(text.as_bytes()).unwrap();
+        world.run().0
+    };
+    assert_eq!(reason(with("connected").last().unwrap()), "Succeeded");
+    assert_eq!(with("disconnected"), [], "nobody answers there");
+}
+
 #[test]
 fn a_pod_that_comes_meanwhile_is_waited_for_anew() {
     let mut world = World::new();

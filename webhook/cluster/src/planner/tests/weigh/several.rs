@@ -181,3 +181,28 @@ fn a_replica_that_others_have_lost_the_address_of_may_have_the_data() {
     assert!(refusal(&actions).contains("of which the record knows nothing"), "{actions:?}");
     assert!(at >= Millis(10_000), "{at:?}");
 }
+
+/// The record was lost after it had named an heir, and named another one when the set was made anew: by
+/// then masters ran that knew the first (seed 9220417).
+#[test]
+fn an_heir_by_the_record_asks_whoever_runs_whether_there_is_another_one() {
+    let slots = plan().slots(0).unwrap();
+    let master = id(9);
+    let own = |line: &str| match line.starts_with(id(0).as_str()) {
+        true => format!(
+            "{} 10.0.0.99:6379@16379 myself,slave {master} 0 0 0 connected\n\
+             {master} 10.0.0.98:6379@16379 master - 0 0 1 disconnected {slots}\n",
+            id(0)
+        ),
+        false => format!("{line}\n"),
+    };
+    for (epoch, expected) in [(8, "Repaired"), (9, "Repaired"), (10, "Succeeded")] {
+        let mut world = World::running();
+        world.disk = disk(&file(0, 99).lines().map(own).collect::<String>());
+        world.view.as_mut().unwrap().successions.insert(master, named(id(0), epoch));
+        // At epoch 9.
+        world.promote(id(3));
+        let (actions, _) = world.run();
+        assert_eq!(reason(&actions), expected, "{epoch}");
+    }
+}

@@ -245,6 +245,11 @@ impl Weak<'_> {
         self.weighing.lasts(self.now) < WEIGH_PATIENCE
     }
 
+    /// The same, as long as they are waited for.
+    fn waits_for_others(&self) -> bool {
+        self.patient() && self.view.is_some_and(|view| self.others_come(view))
+    }
+
     fn done(&self, file: NodesConf, reason: &'static str, told: &str, severity: Severity) -> Step {
         let id = file.myself().map(|me| me.id);
         let on_disk = matches!(self.conf, Ok(Some(_)));
@@ -283,8 +288,7 @@ impl Weak<'_> {
             });
         };
         if matches!(self.conf, Err(_) | Ok(Some(_))) || self.data {
-            let known = self.own_id().is_some();
-            if known && self.patient() && self.others_come(view) {
+            if self.own_id().is_some() && self.waits_for_others() {
                 return Step::Wait("a member that knows this one".to_owned());
             }
             return self.refuse(match self.conf {

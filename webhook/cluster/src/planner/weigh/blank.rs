@@ -41,7 +41,7 @@ impl Weak<'_> {
                     return Step::Propose(Proposal::Anew { generation: view.plan.generation });
                 }
                 Ok(_) => {}
-                Err(_) if self.patient() && self.others_come(view) => {
+                Err(_) if self.waits_for_others() => {
                     return Step::Wait(
                         "the other members, whose disks may be empty too".to_owned(),
                     );
@@ -68,7 +68,7 @@ impl Weak<'_> {
         }
         // Of a record that is younger than the set: who all others are says who this one was.
         let unknown = self.remembered().is_none() && !is_new(view);
-        if unknown && view.parallel && self.patient() && self.others_come(view) {
+        if unknown && view.parallel && self.waits_for_others() {
             return Step::Wait("the other members, who may know who this one was".to_owned());
         }
         let past = view.past.first().cloned();

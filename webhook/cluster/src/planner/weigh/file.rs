@@ -30,6 +30,12 @@ impl Weak<'_> {
         seen.extend(self.own_sketch(me, &seen));
         seen.extend(self.own_replicas(me, &seen));
         let file = NodesConf::assemble(me, seen.clone(), epoch, self.target).ok();
+        // Somebody who comes later may have seen slots that it was given last.
+        let owner =
+            file.as_ref().and_then(NodesConf::myself).is_some_and(|me| !me.slots.is_empty());
+        if owner && !matches!(self.conf, Ok(None)) && self.waits_for_others() {
+            return None;
+        }
         // Where two members follow each other, nobody who lives can say which of them owns.
         file.or_else(|| self.by_record(me, epoch, seen))
     }
@@ -80,7 +86,7 @@ impl Weak<'_> {
     /// A replica's own cut-off file, when nobody is there to ask: its own line and its master's
     /// are whole. It owns nothing that could be wrong, and its master tells it who is missing.
     fn replica_as_it_is(&self) -> Option<NodesConf> {
-        if self.view.is_some_and(|view| self.patient() && self.others_come(view)) {
+        if self.waits_for_others() {
             return None;
         }
         let conf = self.conf.as_ref().ok()?.as_ref()?;
@@ -93,7 +99,7 @@ impl Weak<'_> {
     /// slots only its own file is believed: it may have got some since it registered.
     fn by_record(&self, me: NodeId, epoch: u64, seen: Vec<Sketch>) -> Option<NodesConf> {
         let (view, remains) = (self.view?, self.remains?);
-        if self.patient() && self.others_come(view) {
+        if self.waits_for_others() {
             return None;
         }
         let proven = remains.sketches.iter().any(|s| s.id == me);

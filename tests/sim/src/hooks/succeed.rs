@@ -8,7 +8,7 @@ use cluster::succession::{Action, Fact, Own, Setup, Succession};
 use super::{Asked, Hook, HookId, State};
 use crate::engine::{Owner, Takeover};
 use crate::ids::ProcId;
-use crate::invariants::{HEARTBEAT, SUCCESSION};
+use crate::invariants::SUCCESSION;
 use crate::registry::Request;
 use crate::world::{Event, World};
 
@@ -125,7 +125,7 @@ impl World {
                 let mut disks = self.disks.iter().filter(|disk| disk.set == set && !disk.lost);
                 let named = |mark: &Mark| mark.node_id == succession.heir;
                 if let Some(disk) = disks.find(|disk| disk.mark.as_ref().is_some_and(named)) {
-                    self.excuse_what_is_lacked(set, units, &disk.data.clone(), HEARTBEAT);
+                    self.excuse_what_cannot_come(set, units, disk.data.clone());
                 }
             }
             None => {}

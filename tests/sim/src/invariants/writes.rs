@@ -91,20 +91,25 @@ impl World {
         }
     }
 
+    /// Excuses what an heir with these data lacks: the last second, and what only those have who can not
+    /// come: no machine takes their pods, or they are made only once this one is ready. Fresh is what is not
+    /// a minute older.
+    pub fn excuse_what_cannot_come(&mut self, set: usize, units: UnitSet, mut has: Writes) {
+        self.excuse_what_is_lacked(set, units, &has, HEARTBEAT);
+        self.living(set).for_each(|other| has.add(&self.proc(other).data));
+        let comes = |pod: &&Pod| pod.phase != Phase::Pending && !pod.deleting;
+        let coming = self.sets[set].pods.values().filter(comes);
+        coming.for_each(|pod| has.add(&self.disks[pod.disk.0].data));
+        self.excuse_what_is_lacked(set, units, &has, SUCCESSION);
+    }
+
     /// A replica was made a master while it ran. What the engine elects by itself may lose what
     /// had not reached it; who is made master on a step's word may not, but for the last second: servers
     /// say no more exactly how long they have been without their master.
     pub fn won(&mut self, id: ProcId, units: UnitSet, forced: bool) {
         let Owner::Pod { set, .. } = self.proc(id).with.owner else { return };
         if forced {
-            let mut has = self.proc(id).data.clone();
-            self.excuse_what_is_lacked(set, units, &has, HEARTBEAT);
-            // What only those have who can not come: fresh is what is not a minute older.
-            self.living(set).for_each(|other| has.add(&self.proc(other).data));
-            let comes = |pod: &&Pod| pod.phase != Phase::Pending && !pod.deleting;
-            let coming = self.sets[set].pods.values().filter(comes);
-            coming.for_each(|pod| has.add(&self.disks[pod.disk.0].data));
-            return self.excuse_what_is_lacked(set, units, &has, SUCCESSION);
+            return self.excuse_what_cannot_come(set, units, self.proc(id).data.clone());
         }
         for unit in units.each() {
             let all = self.ledger.of(self.units.count(), set, unit);

@@ -312,6 +312,7 @@ impl Planner {
                 _ => "",
             },
             target: self.setup.target,
+            hold_back: self.hold_back(config),
             declared: self.declared,
             weighing: &self.weighing,
             now,

@@ -67,6 +67,8 @@ pub(super) struct Weak<'a> {
     pub(super) view: Option<&'a View>,
     pub(super) away: &'a str,
     pub(super) target: Target,
+    /// Whether an owner with its data is held back.
+    pub(super) hold_back: HoldBack,
     pub(super) declared: Option<NodeId>,
     pub(super) weighing: &'a Weighing,
     pub(super) now: Millis,
@@ -268,8 +270,11 @@ impl Weak<'_> {
             peers: self.peers,
             view: self.view,
             target: self.target,
-            // It has no writes that somebody else could know better.
-            hold_back: HoldBack::Forbidden,
+            // Without its data it has no writes that somebody else could know better.
+            hold_back: match self.conf {
+                Ok(Some(conf)) if self.data && !is_cut_off(conf) => self.hold_back,
+                _ => HoldBack::Forbidden,
+            },
         }
     }
 

@@ -192,7 +192,8 @@ impl Weak<'_> {
         Some(self.refuse(decide::runs_on(at)))
     }
 
-    /// Whether living members know another heir of this replica's master, with an epoch that is no less.
+    /// Whether any living member knows another heir of this replica's master, with an epoch that is no less.
+    /// Unlike [`Self::succeeded_by`] one is enough: others may have this one in its place at the same epoch.
     fn another_took_over(&self, file: &NodesConf, epoch: u64) -> bool {
         let me = file.myself();
         let Some(master) = me.and_then(|me| file.node(me.master?)) else { return false };
@@ -247,7 +248,7 @@ impl Weak<'_> {
         self.weighing.lasts(self.now) < WEIGH_PATIENCE
     }
 
-    /// The same, as long as they are waited for.
+    /// Whether members exist that have not answered yet, and it is not too late to wait for them.
     fn waits_for_others(&self) -> bool {
         self.patient() && self.view.is_some_and(|view| self.others_come(view))
     }

@@ -60,18 +60,12 @@ impl Weighing {
         if self.complete.is_some_and(|since| now.0 > since.0 + AGE.0) {
             self.asked = None;
         }
-        let Some(asked) = self.asked else {
-            self.asked = Some(now);
+        let asked = *self.asked.get_or_insert_with(|| {
             self.complete = None;
             self.found = around.iter().map(|at| (*at, None)).collect();
             poll.actions.extend(around.into_iter().map(Action::Inspect));
-            if !self.found.is_empty() {
-                poll.wake_at(Millis(now.0 + PROBE_PATIENCE.0));
-                return false;
-            }
-            self.complete = Some(now);
-            return true;
-        };
+            now
+        });
         let until = Millis(asked.0 + PROBE_PATIENCE.0);
         if now < until && self.found.values().any(Option::is_none) {
             poll.wake_at(until);

@@ -32,6 +32,8 @@ pub const GROUP: &str = "mooring.dev/group";
 pub const SHARDS: &str = "mooring.dev/shards";
 /// When the registry last asked a StatefulSet's controller to try at once.
 pub const NUDGED: &str = "mooring.dev/nudged";
+/// The cluster's plan, should its record be deleted.
+pub const PLAN: &str = "mooring.dev/plan";
 /// The cluster's name (its group's or its StatefulSet's), on its pods.
 pub const NAME: &str = "mooring.dev/name";
 /// The index of a pod's shard.
@@ -61,7 +63,7 @@ pub const KNOBS: [&str; 12] = [
 ];
 
 /// What Mooring itself writes.
-pub const OWN: [&str; 5] = [NUDGED, NAME, SHARD, VERSION, STATUS];
+pub const OWN: [&str; 6] = [NUDGED, PLAN, NAME, SHARD, VERSION, STATUS];
 
 /// The init container.
 pub const STEP: &str = "mooring-step";

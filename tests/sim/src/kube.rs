@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use cluster::moment;
+use cluster::plan::Plan;
 use cluster::protocol::{Pod as PodSeen, Report};
 
 use crate::disk::{Disk, DiskId};
@@ -41,6 +42,8 @@ pub struct Set {
     pub claims: BTreeMap<u32, Claim>,
     /// Its record.
     pub record: Option<Record>,
+    /// The plan that stands on the StatefulSet itself.
+    pub noted: Option<Plan>,
     /// The record as it was.
     pub history: Vec<(u64, Record)>,
     /// Until when no pod of an ordinal is scheduled.
@@ -141,6 +144,7 @@ impl Set {
             pods: BTreeMap::new(),
             claims: BTreeMap::new(),
             record: None,
+            noted: None,
             history: Vec::new(),
             blocked: BTreeMap::new(),
             rollout: Vec::new(),
@@ -228,6 +232,8 @@ impl World {
         }
         self.sets[set].exists = true;
         self.sets[set].created = now;
+        // A new StatefulSet carries no plan.
+        self.sets[set].noted = None;
         self.ensure_record(set);
         if !std::mem::replace(&mut self.sets[set].reconciling, true) {
             self.queue.after(50, Event::Reconcile(set));
@@ -357,13 +363,6 @@ impl World {
             }
             _ => self.later(set, ordinal, 500..=500, PodEvent::Schedule),
         }
-    }
-
-    /// The address given back last, as often as not.
-    pub fn take_address(&mut self) -> Option<Addr> {
-        let last = self.free.len().checked_sub(1)?;
-        let at = if self.rng.bool() { last } else { self.rng.usize(0..=last) };
-        Some(self.free.remove(at))
     }
 
     fn start_server(&mut self, set: usize, ordinal: u32) {

@@ -28,6 +28,8 @@ pub struct Record {
     pub plan: Plan,
     /// When the record was made.
     pub created: u64,
+    /// Whether it took the place of one that was deleted.
+    pub restored: bool,
     /// All entries.
     pub members: BTreeMap<String, Member>,
     /// Who inherited whose slots.
@@ -193,7 +195,9 @@ impl World {
             return;
         }
         let config = self.schedule.config;
-        let plan = Plan {
+        let noted = self.sets[set].noted.clone();
+        let restored = noted.is_some();
+        let new = Plan {
             salt: format!("salt-{set}-{}", self.number()),
             shards: config.shards,
             replicas_per_shard: config.replicas,
@@ -201,8 +205,9 @@ impl World {
             sets: Vec::new(),
         };
         self.sets[set].record = Some(Record {
-            plan,
+            plan: noted.unwrap_or(new),
             created: self.now(),
+            restored,
             members: BTreeMap::new(),
             successions: BTreeMap::new(),
             forgotten: BTreeSet::new(),
@@ -210,10 +215,12 @@ impl World {
         });
     }
 
+    /// A record was written: its plan stands on the StatefulSet as well.
     pub(crate) fn changed(&mut self, set: usize) {
         let now = self.now();
         let s = &mut self.sets[set];
         if let Some(record) = &mut s.record {
+            s.noted = Some(record.plan.clone());
             record.version += 1;
             s.history.push((now, record.clone()));
             if s.history.len() > 200 {

@@ -7,7 +7,7 @@ use cluster::nodes::NodesConf;
 use crate::data::{Excuse, Writes};
 use crate::disk::File;
 use crate::engine::{CRON, Cx, Options, Out, Owner, Packet, Proc};
-use crate::ids::ProcId;
+use crate::ids::{Addr, ProcId};
 use crate::net::End;
 use crate::units::UnitSet;
 use crate::world::{Event, World};
@@ -151,8 +151,15 @@ impl World {
         self.give_back(addr);
     }
 
+    /// The address given back last, as often as not.
+    pub fn take_address(&mut self) -> Option<Addr> {
+        let last = self.free.len().checked_sub(1)?;
+        let at = if self.rng.bool() { last } else { self.rng.usize(0..=last) };
+        Some(self.free.remove(at))
+    }
+
     /// An address is free again, unless a pod or a server still has it.
-    pub fn give_back(&mut self, addr: crate::ids::Addr) {
+    pub fn give_back(&mut self, addr: Addr) {
         let held = self.sets.iter().flat_map(|s| s.pods.values()).any(|p| p.addr == Some(addr));
         if !held && self.net.who(addr).is_none() && !self.free.contains(&addr) {
             self.free.push(addr);

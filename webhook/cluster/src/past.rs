@@ -25,6 +25,8 @@ pub struct Facts<'a> {
     pub plan: &'a Plan,
     /// When its record was made.
     pub recorded: Made,
+    /// Whether that one took the place of one that was deleted.
+    pub restored: bool,
     /// Its StatefulSets.
     pub sets: &'a [SetFacts],
     /// The namespace's claims.
@@ -64,6 +66,9 @@ pub struct Claim {
 /// Why the set may have a life behind it, one sentence each.
 pub fn past(facts: &Facts<'_>) -> Vec<String> {
     let mut reasons = Vec::new();
+    if facts.restored {
+        reasons.push("the cluster's record was deleted, and this one was made anew".to_owned());
+    }
     for set in facts.sets.iter().filter(|set| set.start > 0) {
         reasons.push(format!(
             "spec.ordinals.start of {} is {}: the set may have been split off another one",
@@ -95,11 +100,8 @@ pub fn past(facts: &Facts<'_>) -> Vec<String> {
         };
         if claim.restored {
             reasons.push(format!("claim {} was restored from a copy", claim.name));
-        } else if is_older(claim, set, facts.recorded) {
-            reasons.push(format!(
-                "claim {} is older than the cluster's record: it may hold data",
-                claim.name
-            ));
+        } else if let Some(than) = is_older(claim, set, facts.recorded) {
+            reasons.push(format!("claim {} is older than {than}: it may hold data", claim.name));
         }
     }
     for (name, member) in facts.members {
@@ -147,12 +149,15 @@ fn ordinal_of(claim: &str, set: &SetFacts) -> Option<Ordinal> {
     })
 }
 
-/// Older than the record, with one exception: where only the pod template opts in, or API
+/// Than what a claim is older: its StatefulSet, which was made again over it (and the record may be one
+/// that was put back), or the record, with one exception: where only the pod template opts in, or API
 /// servers' clocks differ, the record of a new set comes a moment after its first claims.
-fn is_older(claim: &Claim, set: &SetFacts, recorded: Made) -> bool {
+fn is_older(claim: &Claim, set: &SetFacts, recorded: Made) -> Option<&'static str> {
+    if claim.created.0 < set.created.0 - CLOCK {
+        return Some("its StatefulSet");
+    }
     let new_set = set.created.0 >= recorded.0 - MOMENT;
-    let of_this_set = claim.created.0 >= set.created.0 - CLOCK;
-    claim.created < recorded && !(new_set && of_this_set)
+    (claim.created < recorded && !new_set).then_some("the cluster's record")
 }
 
 /// A record comes so many milliseconds after its new set at most.
@@ -178,6 +183,7 @@ mod tests {
 
     struct World {
         plan: Plan,
+        restored: bool,
         created: i64,
         start: u32,
         claims: Vec<Claim>,
@@ -197,6 +203,7 @@ mod tests {
             };
             Self {
                 plan,
+                restored: false,
                 created: 0,
                 start: 0,
                 claims: Vec::new(),
@@ -219,6 +226,7 @@ mod tests {
                 pod: "c-2",
                 plan: &self.plan,
                 recorded: at(0),
+                restored: self.restored,
                 sets: &[set],
                 claims: &self.claims,
                 pods: &self.pods,
@@ -290,6 +298,24 @@ mod tests {
         world.created = -5000;
         world.claims = vec![claim("data-c-0", -1)];
         assert_eq!(world.past().len(), 1);
+    }
+
+    /// Seed 9814831 of the simulator: the note on the StatefulSet gave it the plan again.
+    #[test]
+    fn a_record_in_the_place_of_a_deleted_one_tells() {
+        let mut world = World::new();
+        world.restored = true;
+        assert!(world.past()[0].contains("record was deleted"), "{:?}", world.past());
+    }
+
+    /// Seed 9820791 of the simulator: the record is the oldest of all, and nobody stands in it.
+    #[test]
+    fn a_claim_of_a_set_that_was_made_again_tells() {
+        let mut world = World::new();
+        (world.created, world.claims) = (600, vec![claim("data-c-3", 30)]);
+        assert!(world.past()[0].contains("data-c-3 is older than its StatefulSet"));
+        world.claims = vec![claim("data-c-3", 600)];
+        assert!(world.past().is_empty(), "all of it was made again");
     }
 
     /// Found by the simulator: the record was restored from when c-2 had not registered yet.

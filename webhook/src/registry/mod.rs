@@ -11,6 +11,7 @@ mod events;
 pub mod http;
 mod isolate;
 mod look;
+mod noted;
 mod nudge;
 mod observe;
 mod person;

@@ -29,6 +29,9 @@ use tracing::warn;
 pub struct Spec {
     /// The plan.
     pub plan: Plan,
+    /// Whether this record took the place of one that was deleted: its cluster has a past.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub restored: bool,
 }
 
 /// What is known of its members.
@@ -252,7 +255,7 @@ mod tests {
             generation: 1,
             sets: Vec::new(),
         };
-        let mut record = ClusterRecord::new("c", Spec { plan });
+        let mut record = ClusterRecord::new("c", Spec { plan, restored: false });
         let good = json!({"ips": [], "ports": {"bus": 1}, "podUid": "u", "registeredAt": "t",
             "bootstrapped": true, "later": 1});
         let mut status = Status::default();

@@ -126,7 +126,11 @@ impl Registry {
             other => other?,
         };
         // Only what is read after the write may hide an entry.
-        let pods = self.store().pods_of(&sets, Some(&written), namespace).await?;
+        let ((), pods) = tokio::join!(
+            self.store().note(namespace, &sets, &written.spec.plan),
+            self.store().pods_of(&sets, Some(&written), namespace),
+        );
+        let pods = pods?;
         let claims = if empty { sets.claimed(&claims) } else { None };
         let view = self.view_of(&who, &sets, &written, pods, reasons, before, claims);
         info!(
@@ -317,6 +321,7 @@ fn reasons(
         pod,
         plan: &record.spec.plan,
         recorded: made(record.metadata.creation_timestamp.as_ref()),
+        restored: record.spec.restored,
         sets: &sets.facts(),
         claims,
         pods,

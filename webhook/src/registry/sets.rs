@@ -260,7 +260,7 @@ mod tests {
             generation: 1,
             sets: sets.collect(),
         };
-        let mut record = ClusterRecord::new("c", Spec { plan });
+        let mut record = ClusterRecord::new("c", Spec { plan, restored: false });
         let members = members.iter().map(|name| ((*name).to_owned(), json!({}))).collect();
         record.status = Some(Status { members, ..Default::default() });
         record

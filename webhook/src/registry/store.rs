@@ -129,8 +129,9 @@ impl Store {
             if !empty && !wanted.is_of(plan) {
                 return Err(Fault::Refused(not_its_record(wanted, plan)));
             }
-            let shape = if empty { wanted.shape } else { plan.shape() };
-            let sets = wanted.arranged(plan, empty);
+            let unused = empty && wanted.noted.is_none();
+            let shape = if unused { wanted.shape } else { plan.shape() };
+            let sets = wanted.arranged(plan, unused);
             if (shape, &sets) == (plan.shape(), &plan.sets) {
                 return Ok(record);
             }
@@ -149,20 +150,12 @@ impl Store {
         namespace: &str,
         wanted: &Wanted,
     ) -> Result<ClusterRecord, kube::Error> {
-        let mut salt = [0; 20];
-        ring::rand::SystemRandom::new()
-            .fill(&mut salt)
-            .map_err(|_| kube::Error::Service("no random numbers".into()))?;
-        let mut plan = Plan {
-            salt: salt.iter().map(|b| format!("{b:02x}")).collect(),
-            shards: wanted.shape.shards,
-            replicas_per_shard: wanted.shape.replicas_per_shard,
-            generation: 1,
-            sets: Vec::new(),
+        let spec = match &wanted.noted {
+            Some(noted) if wanted.is_of(noted) => Spec { plan: noted.clone(), restored: true },
+            _ => Spec { plan: new_plan(wanted)?, restored: false },
         };
-        plan.sets = wanted.arranged(&plan, true);
         let name = wanted.cluster.as_str();
-        let record = api.create(&params(), &ClusterRecord::new(name, Spec { plan })).await?;
+        let record = api.create(&params(), &ClusterRecord::new(name, spec)).await?;
         info!(namespace, name, shape = ?wanted.shape, parts = ?wanted.parts, "Made a record");
         Ok(record)
     }
@@ -250,6 +243,23 @@ impl Store {
             }
         }
     }
+}
+
+/// A plan for a cluster that begins.
+fn new_plan(wanted: &Wanted) -> Result<Plan, kube::Error> {
+    let mut salt = [0; 20];
+    ring::rand::SystemRandom::new()
+        .fill(&mut salt)
+        .map_err(|_| kube::Error::Service("no random numbers".into()))?;
+    let mut plan = Plan {
+        salt: salt.iter().map(|b| format!("{b:02x}")).collect(),
+        shards: wanted.shape.shards,
+        replicas_per_shard: wanted.shape.replicas_per_shard,
+        generation: 1,
+        sets: Vec::new(),
+    };
+    plan.sets = wanted.arranged(&plan, true);
+    Ok(plan)
 }
 
 fn not_its_record(wanted: &Wanted, plan: &Plan) -> String {

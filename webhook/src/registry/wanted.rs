@@ -21,6 +21,8 @@ pub struct Wanted {
     /// The StatefulSets of the group in the order in which they came, with their pods; none where
     /// the cluster is one StatefulSet.
     pub parts: Vec<Part>,
+    /// The plan that a record had which is gone.
+    pub noted: Option<Plan>,
     /// Whether the StatefulSet is being created: a record without pods and claims is then one of
     /// an earlier life that is over.
     pub created: bool,
@@ -48,8 +50,8 @@ impl Wanted {
         let set = sets.own.clone();
         let group = Knobs::of_set(&value).is_ok_and(|knobs| knobs.group.is_some());
         let parts = if group { parts(sets) } else { Vec::new() };
-        let cluster = sets.cluster.clone();
-        Some(shape.map(|shape| Self { cluster, set, shape, parts, created: false }))
+        let (cluster, noted) = (sets.cluster.clone(), sets.noted());
+        Some(shape.map(|shape| Self { cluster, set, shape, parts, noted, created: false }))
     }
 
     /// How many pods the other StatefulSets of the group have.
@@ -193,6 +195,7 @@ mod tests {
             set: "m".into(),
             shape: shape(3, 1),
             parts: parts(there),
+            noted: None,
             created: false,
         };
         assert_eq!(wanted.arranged(&plan, unused), parts(arranged));
@@ -205,6 +208,7 @@ mod tests {
             set: set.into(),
             shape: shape(3, 0),
             parts: parts(there),
+            noted: None,
             created: false,
         };
         let plan = |sets: &str| Plan {

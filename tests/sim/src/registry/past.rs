@@ -33,6 +33,7 @@ impl World {
             pod: &s.pod_name(ordinal),
             plan: &record.plan,
             recorded: made(record.created),
+            restored: record.restored,
             sets: &[facts],
             claims: &claims.collect::<Vec<_>>(),
             pods: &s.seen(),

@@ -213,6 +213,10 @@ pub struct Succession {
     pub slots: Vec<SlotRange>,
     /// Its config epoch, above all that were known.
     pub epoch: u64,
+    /// The epoch at which the former owner had them, by those who run: above that of an earlier
+    /// succession where it has had them again since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<u64>,
     /// Why, in one sentence.
     pub reason: String,
 }

@@ -262,7 +262,8 @@ impl Standing<'_> {
                 return Ok(Change::Succession(from, succession.clone()));
             }
             // It has had its slots again since, says so itself, and has lost the disk that did.
-            let again = earlier.heir == *heir
+            let held = succession.held.is_some_and(|held| held > earlier.epoch);
+            let again = (earlier.heir == *heir || held)
                 && known(from).is_some_and(|(name, member, _)| {
                     name == self.pod && member.disk.identity.is_none()
                 });

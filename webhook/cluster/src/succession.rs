@@ -264,7 +264,7 @@ impl Succession {
         let how = self.missing.as_ref().map_or("", |(_, how)| how);
         let reason = format!("{how}, and its replica {} has its data", view.pod);
         let epoch = evidence::highest_epoch(view, own).saturating_add(1);
-        let succession = Named { heir: me, slots, epoch, reason };
+        let succession = Named { heir: me, slots, epoch, held: None, reason };
         Some(Action::Propose(Proposal::Succeed { from: master, succession }))
     }
 

@@ -130,6 +130,7 @@ fn heir(standing: &Standing<'_>, pod: &str) -> Result<Proposal, String> {
             heir: identity.node_id,
             slots,
             epoch: standing.highest_epoch().saturating_add(1),
+            held: None,
             reason: "a person decided it with `mooring promote`".to_owned(),
         },
     })

@@ -111,7 +111,10 @@ pub(super) fn is_sound(
             let owner = !me.slots.is_empty() || named.is_some();
             // Without the registry only its master can tell a replica that it was named heir.
             let open = match view {
-                Some(view) => handed_on::open(view, conf).is_some(),
+                Some(view) => {
+                    let emptied = data && handed_on::master_is_empty(view, conf);
+                    emptied || handed_on::open(view, conf).is_some()
+                }
                 None => me.master.is_some() && data,
             };
             !is_cut_off(conf) && !open && (!owner || data || files)
@@ -160,6 +163,7 @@ impl Weak<'_> {
         let mut reason = self.reason();
         let named = match self.view {
             Some(view) => decide::inheritance(view, &file)
+                .or_else(|| self.named_by_its_master(&file))
                 .filter(|epoch| !self.another_took_over(&file, *epoch)),
             None => self.named_by_its_master(&file),
         };

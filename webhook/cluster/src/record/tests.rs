@@ -97,6 +97,7 @@ fn an_heir_may_have_owned_the_very_same_slots_before() {
         heir: identity(3).node_id,
         slots: vec![SlotRange::new(0, 5461).unwrap()],
         epoch: 4,
+        held: None,
         reason: String::new(),
     };
     let from = identity(0).node_id;
@@ -207,6 +208,7 @@ fn an_heir_is_a_replica_with_data_and_the_first_one_named() {
             heir: identity(heir).node_id,
             slots: vec![SlotRange::new(0, 5461).unwrap()],
             epoch,
+            held: None,
             reason: String::new(),
         },
     };
@@ -237,6 +239,7 @@ fn an_heir_says_which_epoch_its_engine_has_chosen() {
         heir: identity(3).node_id,
         slots: vec![SlotRange::new(0, 5461).unwrap()],
         epoch,
+        held: None,
         reason: String::new(),
     };
     let from = identity(0).node_id;
@@ -270,6 +273,7 @@ fn a_master_that_has_its_slots_again_can_be_inherited_from_again() {
         heir: identity(heir).node_id,
         slots: vec![SlotRange::new(0, 5461).unwrap()],
         epoch,
+        held: None,
         reason: String::new(),
     };
     let propose =
@@ -289,6 +293,11 @@ fn a_master_that_has_its_slots_again_can_be_inherited_from_again() {
     world.members.insert("c-0".to_owned(), blank);
     assert_eq!(world.judge(&propose(3, 9)), Ok(Change::Succession(from, succession(3, 9))));
     assert_eq!(world.judge(&propose(4, 9)), Ok(Change::Nothing), "another heir");
+    // Or those who run saw it have them again (seed 9803239).
+    let held = |held| Succession { held: Some(held), ..succession(4, 9) };
+    let propose = |held_at| Proposal::Succeed { from, succession: held(held_at) };
+    assert_eq!(world.judge(&propose(4)), Ok(Change::Nothing), "its heir had them at that epoch");
+    assert_eq!(world.judge(&propose(6)), Ok(Change::Succession(from, held(6))));
 }
 
 /// Seed 8024575 of the simulator: c-3 was made master while it ran, and only c-0 has registered since.
@@ -320,6 +329,7 @@ fn a_guest_does_not_stand_in_the_way_of_the_heir_of_what_it_was() {
             heir: identity(4).node_id,
             slots: vec![SlotRange::new(5462, 10922).unwrap()],
             epoch: 4,
+            held: None,
             reason: String::new(),
         },
     };
@@ -347,6 +357,7 @@ fn nobody_inherits_from_a_master_that_runs() {
             heir: identity(4).node_id,
             slots: vec![SlotRange::new(5462, 10922).unwrap()],
             epoch: 4,
+            held: None,
             reason: String::new(),
         },
     };

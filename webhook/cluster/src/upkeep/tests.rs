@@ -195,6 +195,7 @@ fn a_replica_of_one_that_has_lost_its_slots_follows_their_owner() {
         heir: id('b'),
         slots: vec![crate::slot::SlotRange::new(0, 5000).unwrap()],
         epoch: 4,
+        held: None,
         reason: String::new(),
     };
     known.successions.insert(id('a'), succession);

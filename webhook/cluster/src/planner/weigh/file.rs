@@ -29,15 +29,31 @@ impl Weak<'_> {
         };
         seen.extend(self.own_sketch(me, &seen));
         seen.extend(self.own_replicas(me, &seen));
+        let newer = self.own_line_is_newer(me, &seen);
         let file = NodesConf::assemble(me, seen.clone(), epoch, self.target).ok();
+        let file = file.filter(|_| !newer);
         // Somebody who comes later may have seen slots that it was given last.
         let owner =
             file.as_ref().and_then(NodesConf::myself).is_some_and(|me| !me.slots.is_empty());
-        if owner && !matches!(self.conf, Ok(None)) && self.waits_for_others() {
+        if (owner || newer) && !matches!(self.conf, Ok(None)) && self.waits_for_others() {
             return None;
         }
         // Where two members follow each other, nobody who lives can say which of them owns.
         file.or_else(|| self.by_record(me, epoch, seen))
+    }
+
+    /// Whether what is left of the own file makes it the master of slots at a higher epoch than those who
+    /// live know for them: they were out of reach when it was elected.
+    fn own_line_is_newer(&self, me: NodeId, seen: &[Sketch]) -> bool {
+        let own = self.remains.and_then(|r| r.sketches.iter().find(|s| s.id == me));
+        let Some(Duty::Master { slots, config_epoch }) = own.map(|s| &s.duty) else { return false };
+        let as_new = |s: &Sketch| match &s.duty {
+            Duty::Master { slots: theirs, config_epoch: epoch } => {
+                epoch >= config_epoch && overlap(theirs, slots)
+            }
+            Duty::Replica { .. } => false,
+        };
+        !slots.is_empty() && !seen.iter().any(as_new)
     }
 
     /// What this member is by the record, if a living member does not count it any more.

@@ -70,6 +70,17 @@ pub(super) fn open(view: &View, conf: &NodesConf) -> Option<Open> {
     between(me, master, its)
 }
 
+/// Whether this replica's master has registered without its data, and as their owner: it may have given
+/// its slots away by a record that was put back from before that.
+pub(super) fn master_is_empty(view: &View, conf: &NodesConf) -> bool {
+    let Some(of) = conf.myself().and_then(|me| me.master) else { return false };
+    view.members.iter().any(|(name, member)| {
+        let owner = member.disk.identity.as_ref().is_some_and(|i| i.role == Role::Master);
+        let runs = view.pods.get(name).is_some_and(|p| p.running && p.uid == member.pod_uid);
+        member.node_id == Some(of) && owner && !member.disk.data && runs
+    })
+}
+
 /// The epoch of the heir if it owns what this node had, except for what has been moved on from it.
 fn shared_out(seen_by_heir: &NodesConf, was: &Node) -> Option<u64> {
     let heir =
@@ -142,8 +153,9 @@ impl Weak<'_> {
         }
     }
 
-    /// Without the registry: the epoch at which this member owns its master's slots by the word of that
-    /// one, which runs as its replica. It has read the record, and gave its slots away by it.
+    /// Where the record does not say so (it is away, or was put back): the epoch at which this member owns
+    /// its master's slots by the word of that one, which runs as its replica. It has read the record, and
+    /// gave its slots away by it.
     pub(super) fn named_by_its_master(&self, file: &NodesConf) -> Option<u64> {
         let (me, data) = (file.myself()?, self.data);
         let former = file.node(me.master?).filter(|n| data && !n.slots.is_empty())?;
@@ -230,7 +242,7 @@ impl Weak<'_> {
         let epoch = self.highest_epoch(view).saturating_add(1);
         let reason = format!("it follows {} by its own disk", view.pod);
         let heir = file.myself()?.id;
-        let succession = Succession { heir, slots, epoch, reason };
+        let succession = Succession { heir, slots, epoch, held: None, reason };
         Some(self.say(from, Proposal::Settle { from, succession }))
     }
 

@@ -265,6 +265,7 @@ impl Weak<'_> {
             heir,
             slots: owner.slots.clone(),
             epoch: owner.config_epoch,
+            held: file.myself().map(|me| me.config_epoch),
             reason: format!("the disk of {} is empty, and the others have elected it", view.pod),
         };
         (!known).then_some(Proposal::Succeed { from, succession })
@@ -359,6 +360,7 @@ impl Weak<'_> {
                 heir,
                 slots: me.slots.clone(),
                 epoch: self.highest_epoch(view).saturating_add(1),
+                held: Some(me.config_epoch),
                 reason: format!("the disk of {} is empty", view.pod),
             },
         })

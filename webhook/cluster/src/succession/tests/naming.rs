@@ -62,8 +62,13 @@ fn the_record_says_the_epoch_that_the_engine_has_chosen() {
 fn whoever_is_named_already_acts_at_once_and_nobody_beside_it() {
     let mut world = World::new();
     let slots = file(0).node(id(0)).unwrap().slots.clone();
-    let named =
-        |heir| Named { heir: id(heir), slots: slots.clone(), epoch: 4, reason: String::new() };
+    let named = |heir| Named {
+        heir: id(heir),
+        slots: slots.clone(),
+        epoch: 4,
+        held: None,
+        reason: String::new(),
+    };
     world.view.successions.insert(id(0), named(3));
     let (done, end) = world.run();
     assert_eq!(done[0], Action::Promote(How::Vote));

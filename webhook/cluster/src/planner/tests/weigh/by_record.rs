@@ -11,6 +11,7 @@ fn the_heir_takes_over_by_its_file() {
         heir: id(3),
         slots: slots.clone(),
         epoch: 7,
+        held: None,
         reason: String::new(),
     };
     view.successions.insert(id(0), succession);
@@ -27,8 +28,13 @@ fn the_heir_takes_over_by_its_file() {
 fn a_master_with_an_heir_in_the_record_steps_down() {
     let mut world = World::stopped(&[]);
     let slots = vec![plan().slots(0).unwrap()];
-    let succession =
-        crate::protocol::Succession { heir: id(3), slots, epoch: 7, reason: String::new() };
+    let succession = crate::protocol::Succession {
+        heir: id(3),
+        slots,
+        epoch: 7,
+        held: None,
+        reason: String::new(),
+    };
     world.view.as_mut().unwrap().successions.insert(id(0), succession);
     world.disk = disk(&file(0, 99));
     let (actions, _) = world.run();

@@ -18,6 +18,20 @@ fn a_damaged_file_is_made_again_from_what_living_members_see() {
     }
 }
 
+/// Whoever lives was cut off while this member was elected (seed 9813298 of the simulator).
+#[test]
+fn an_own_line_that_is_newer_than_what_others_see_counts() {
+    let mut world = World::running();
+    let own = format!("{} 10.0.0.9:6379@16379 myself,master - 0 0 9 connected 0-5461\n", id(0));
+    world.disk = disk(&format!("{own}{} 10.0", id(1)));
+    let (actions, _) = world.run();
+    assert_eq!(reason(&actions), "Salvaged");
+    let conf = written(&actions);
+    let me = conf.myself().unwrap();
+    assert_eq!((me.id, me.config_epoch), (id(0), 9));
+    assert_eq!((me.slots.clone(), conf.nodes().count()), (vec![plan().slots(0).unwrap()], 6));
+}
+
 #[test]
 fn a_damaged_file_is_refused_when_nobody_is_there_to_ask() {
     let mut world = World::stopped(&[]);
@@ -106,8 +120,13 @@ fn the_last_succession_says_who_of_a_circle_is_the_master() {
             view.earlier.clear();
         } else {
             let slots = vec![plan().slots(0).unwrap()];
-            let succession =
-                crate::protocol::Succession { heir: id(3), slots, epoch: 7, reason: String::new() };
+            let succession = crate::protocol::Succession {
+                heir: id(3),
+                slots,
+                epoch: 7,
+                held: None,
+                reason: String::new(),
+            };
             view.successions.insert(id(0), succession);
         }
         let (actions, _) = world.run();

@@ -5,7 +5,7 @@ use crate::protocol::Succession;
 
 fn named(heir: u32, epoch: u64) -> Succession {
     let slots = vec![plan().slots(0).unwrap()];
-    Succession { heir: id(heir), slots, epoch, reason: String::new() }
+    Succession { heir: id(heir), slots, epoch, held: None, reason: String::new() }
 }
 
 impl World {
@@ -145,4 +145,29 @@ fn without_the_registry_a_replica_is_told_by_its_former_master_that_it_was_named
     };
     assert_eq!(run(Some(9)), (true, 1, 9, true), "the registry is waited for");
     assert_eq!(run(None), (false, 0, 0, true), "nobody says so");
+}
+
+/// Seed 9205331 of the simulator: its master lost its data and named it, by a record that was put back.
+#[test]
+fn a_replica_asks_its_emptied_master_what_became_of_it() {
+    let run = |data: bool| {
+        let mut world = World::running();
+        let view = world.view.as_mut().unwrap();
+        let uid = view.pods["cache-3"].uid.clone();
+        let disk = Disk { identity: Some(identity(0)), data, ..Disk::default() };
+        let emptied = Member { pod_uid: uid, disk, ..member(0, 13) };
+        view.members.insert("cache-3".to_owned(), emptied);
+        view.pods.get_mut("cache-3").unwrap().running = true;
+        view.members.insert("cache-0".to_owned(), member(3, 10));
+        view.earlier.clear();
+        let mut former = seen_by(0);
+        former.step_down(id(3), 9).unwrap();
+        world.servers.insert(server(3), former);
+        world.disk = self::disk(&file(3, 99));
+        let (actions, _) = world.run();
+        (reason(&actions).to_owned(), written(&actions).myself().cloned().unwrap())
+    };
+    let (reason, me) = run(false);
+    assert_eq!((reason.as_str(), me.is_master(), me.config_epoch), ("Succeeded", true, 9));
+    assert!(!run(true).1.is_master(), "with its data it gives nothing away");
 }

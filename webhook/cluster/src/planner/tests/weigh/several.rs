@@ -4,7 +4,13 @@ use super::*;
 use crate::protocol::{Lingering, Role, Stopped, Succession};
 
 fn named(heir: NodeId, epoch: u64) -> Succession {
-    Succession { heir, slots: vec![plan().slots(0).unwrap()], epoch, reason: String::new() }
+    Succession {
+        heir,
+        slots: vec![plan().slots(0).unwrap()],
+        epoch,
+        held: None,
+        reason: String::new(),
+    }
 }
 
 /// A replica that the engine had elected lost its data at once, and gave the slots back to the former

@@ -74,10 +74,9 @@ pub(super) fn open(view: &View, conf: &NodesConf) -> Option<Open> {
 /// its slots away by a record that was put back from before that.
 pub(super) fn master_is_empty(view: &View, conf: &NodesConf) -> bool {
     let Some(of) = conf.myself().and_then(|me| me.master) else { return false };
-    view.members.iter().any(|(name, member)| {
-        let owner = member.disk.identity.as_ref().is_some_and(|i| i.role == Role::Master);
-        let runs = view.pods.get(name).is_some_and(|p| p.running && p.uid == member.pod_uid);
-        member.node_id == Some(of) && owner && !member.disk.data && runs
+    view.members.values().filter(|member| !member.disk.data).any(|member| {
+        let was = member.disk.identity.as_ref().or(member.was.as_ref());
+        was.is_some_and(|i| i.node_id == of && i.role == Role::Master)
     })
 }
 

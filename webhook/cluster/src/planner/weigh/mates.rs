@@ -130,6 +130,10 @@ impl Weak<'_> {
             let registered = view.members.contains_key(&name);
             let disk_stays = view.claims.as_ref().is_none_or(|claims| claims.contains(&name));
             let here = pod.filter(|p| p.injected && !p.deleting);
+            // It began without any data, as somebody else.
+            if registered && here.is_some_and(|p| record::is_another(&member, id, p)) {
+                continue;
+            }
             // What its disk held when it registered is less than what it has copied since.
             let runs = here.is_some_and(|p| p.running);
             let looked_at = registered && here.is_some_and(|p| !record::has_run_since(p, &member));

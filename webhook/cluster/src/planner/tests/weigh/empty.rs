@@ -80,6 +80,14 @@ fn an_empty_master_does_not_begin_while_its_replica_runs_out_of_reach() {
             "{why}"
         );
         assert!(at >= Millis(10_000), "it is waited for");
+        // It began without any data, as a guest of another id (seed 9854807).
+        let mut guest =
+            World { view: world.view.clone(), disk: world.disk.clone(), ..World::running() };
+        guest.servers.remove(&server(3));
+        let replica = guest.view.as_mut().unwrap().members.get_mut("cache-3").unwrap();
+        (replica.node_id, replica.was) = (Some(NodeId::from_digest(&[7; 32])), Some(identity(3)));
+        let (actions, _) = guest.run();
+        assert!(!matches!(actions.last(), Some(Action::Refuse(_))), "{actions:?}");
         // A pod that is being deleted runs no more for anybody.
         world.view.as_mut().unwrap().pods.get_mut("cache-3").unwrap().deleting = true;
         let (actions, _) = world.run();

@@ -65,7 +65,9 @@ pub(super) fn open(view: &View, conf: &NodesConf) -> Option<Open> {
     }
     let Some(its) = registered(view, of) else {
         let unrecorded = |(name, pod): (&String, &Pod)| is_unrecorded(name, pod, &view.members);
-        return view.pods.iter().any(unrecorded).then_some(Open::Unknown { master: of });
+        let rebuilt = |m: &Member| lost(m) && m.was.is_some();
+        let ask = view.pods.iter().any(unrecorded) || view.members.values().any(rebuilt);
+        return ask.then_some(Open::Unknown { master: of });
     };
     between(me, master, its)
 }
@@ -140,6 +142,10 @@ impl Weak<'_> {
         };
         match open {
             Open::Unknown { .. } => None,
+            // Whatever the files say: it has no data to be the master of, and this one has.
+            Open::Other { heir, .. } if self.is_followed_by_an_empty(heir, file) => {
+                self.instead(file, heir, view)
+            }
             // An empty master is weighed as such.
             Open::Other { was, .. } if !self.data && file.node(was.id)?.is_master() => None,
             Open::Other { heir, was } => self.after(file, heir, &was),
@@ -162,6 +168,18 @@ impl Weak<'_> {
         let follows = found.nodes.myself().is_some_and(|n| n.master == Some(me.id));
         let own = found.nodes.node(me.id).filter(|n| follows && covers(&n.slots, &former.slots))?;
         (own.config_epoch > former.config_epoch).then_some(own.config_epoch)
+    }
+
+    /// Whether this replica's master runs without any data, or with another shard's, as the replica of this
+    /// one, which has some.
+    fn is_followed_by_an_empty(&self, master: NodeId, file: &NodesConf) -> bool {
+        let Some(me) = file.myself().filter(|me| self.data && me.master == Some(master)) else {
+            return false;
+        };
+        self.weighing.by_id(master).is_some_and(|(_, found)| {
+            let follows = found.nodes.myself().is_some_and(|n| n.master == Some(me.id));
+            follows && (found.keys == 0 || self.copies_another(found, master))
+        })
     }
 
     /// The heir becomes master first. Whoever follows it already is then repaired as it is.

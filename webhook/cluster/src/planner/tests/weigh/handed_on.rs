@@ -175,3 +175,38 @@ fn a_replica_asks_its_emptied_master_what_became_of_it() {
     }
     assert!(!run(true, false).1.is_master(), "with its data it gives nothing away");
 }
+
+/// Seed 9850587 of the simulator: it was elected last, has lost its disk since, and follows this one by a
+/// record that did not know of the election.
+#[test]
+fn a_replica_with_data_succeeds_an_empty_one_that_follows_it_whatever_the_epochs() {
+    let run = |keys: bool| {
+        let mut world = World::running();
+        let view = world.view.as_mut().unwrap();
+        let uid = view.pods["cache-3"].uid.clone();
+        let was = Identity { role: crate::protocol::Role::Replica { of: id(3) }, ..identity(0) };
+        let blank = Member { pod_uid: uid, was: Some(was), disk: Disk::default(), ..member(0, 13) };
+        view.members.insert("cache-3".to_owned(), blank);
+        view.members.insert("cache-0".to_owned(), member(3, 10));
+        view.earlier.clear();
+        let mut follower = seen_by(0);
+        follower.step_down(id(3), 4).unwrap();
+        world.servers.insert(server(3), follower);
+        world.servers.retain(|at, _| *at == server(3));
+        world.elects = false;
+        if !keys {
+            world.full.remove(&id(0));
+        }
+        let later = file(3, 99).replace("- 0 0 1 ", "- 0 0 7 ");
+        assert_ne!(later, file(3, 99));
+        world.disk = disk(&later);
+        let (actions, _) = world.run();
+        (
+            matches!(actions.last(), Some(Action::Refuse(_))),
+            world.view.unwrap().successions.get(&id(0)).cloned(),
+        )
+    };
+    let (refused, named) = run(false);
+    assert_eq!((refused, named.map(|s| s.heir)), (false, Some(id(3))));
+    assert_eq!(run(true).1, None, "it has data, and was elected last");
+}

@@ -29,6 +29,8 @@ pub struct Disk {
     pub written: u64,
     /// What its server left when it was asked to stop.
     pub stopped: Option<Note>,
+    /// What it had left before it was started last.
+    pub stopped_before: Option<Note>,
     /// The birth mark.
     pub mark: Option<Mark>,
     /// Of which set it is.

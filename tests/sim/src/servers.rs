@@ -90,8 +90,8 @@ impl World {
             let disk = self.disk(disk);
             disk.conf = File::Of(id);
             disk.files |= with.persist;
-            // Post-start takes it away.
-            disk.stopped = None;
+            // Post-start puts it aside.
+            disk.stopped_before = disk.stopped.take().or(disk.stopped_before);
         }
         self.queue.after(loading + 1, Event::Cron(id));
         id

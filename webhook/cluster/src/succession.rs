@@ -30,7 +30,7 @@ use crate::slot::covers;
 use absence::Whereabouts;
 use evidence::Evidence;
 
-pub(crate) use evidence::{BOUND, synced};
+pub(crate) use evidence::{BOUND, Newness, TOGETHER, synced};
 pub use words::Own;
 
 mod absence;

@@ -64,7 +64,7 @@ fn gate() -> Result<Left, String> {
         }
     };
     settle(&mut server);
-    age::forget(&config);
+    age::set_aside(&config);
     let pod = std::env::var("POD_NAME").unwrap_or_default();
     compare(&mut server, &config, &registry, looked.as_ref().or(settings.report.as_ref()));
     if guard::standing(&mut server)?.is_guest() {

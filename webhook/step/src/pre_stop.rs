@@ -50,6 +50,8 @@ fn write_down() -> Result<(), String> {
     let mut server = hook::local(&config, Duration::from_secs(1))?;
     let info = server.text(&["INFO", "server"])? + &server.text(&["INFO", "replication"])?;
     let note = note(&info, age::now()).ok_or("INFO does not say its offset")?;
+    let unlinked = note.linked_at.is_none() && field(&info, "role") == Some("slave");
+    let note = if unlinked { age::as_before(&config, note) } else { note };
     age::leave(&config, &note).map_err(|e| e.to_string())
 }
 

@@ -186,8 +186,12 @@ impl World {
             (None, since) => Some(since),
         });
         let note = Note { at: now, offset: server.offset, linked_at };
+        let unlinked = linked_at.is_none() && !server.is_master();
         if let Some(disk) = server.with.disk {
-            self.disk(disk).stopped = Some(note);
+            let disk = self.disk(disk);
+            // Without its master it holds what it held before.
+            let before = disk.stopped_before.filter(|n| unlinked && n.linked_at.is_some());
+            disk.stopped = Some(before.map_or(note, |before| Note { at: now, ..before }));
         }
     }
 }

@@ -15,11 +15,23 @@ use std::net::{IpAddr, SocketAddr};
 use super::absence::known_pods;
 use super::words::Own;
 use crate::id::{NodeId, Ordinal};
-use crate::planner::{Inspected, Inspection, all_members, standing};
-use crate::protocol::{Disk, Member, Pod, Role, View};
+use crate::planner::{Inspected, Inspection, Millis, all_members, standing};
+use crate::protocol::{Member, Pod, Role, View};
 
 /// How much older than the last sign of life of somebody else an heir's newest data may be.
 pub(crate) const BOUND: i64 = 60_000;
+
+/// Replicas notice the end of their master within so long of each other; INFO says it in seconds.
+pub(crate) const TOGETHER: Millis = Millis(3_000);
+
+/// How new the data on a replica's disk are.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Newness {
+    /// Its offset when it was asked to stop, if it has met its master before that.
+    offset: Option<u64>,
+    /// When it took something over last, in milliseconds of the registry's clock.
+    pub(crate) synced: Option<i64>,
+}
 
 /// What is known of the data of a replica.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -118,7 +130,7 @@ pub(super) fn better<'a>(
     });
     let mut better = mates.filter(|(name, mate)| {
         let id = mate.disk.identity.as_ref().map(|i| i.node_id);
-        let by_stop = both(&mate.disk, &own.disk, |d| d.stopped.as_ref().map(|s| s.offset));
+        let by_stop = Newness::of(mate).against(Newness::of(own));
         let theirs = id.map_or(0, offset_of);
         let by_offset = (theirs > 0 && offset > 0).then(|| theirs.cmp(&offset));
         let by_age = synced(mate).cmp(&synced(own));
@@ -162,6 +174,44 @@ fn answered(inspection: &Inspection, id: NodeId) -> Option<i64> {
     i64::try_from(pong).ok().filter(|pong| *pong > 0)
 }
 
+// === impl Newness ===
+
+impl Newness {
+    /// As a member has registered.
+    pub(crate) fn of(member: &Member) -> Self {
+        let offset = member.disk.stopped.as_ref().map(|s| s.offset).filter(|offset| *offset > 0);
+        Self { offset, synced: synced(member) }
+    }
+
+    /// Against another replica's of the shard, where it is known: by when they were the newest, and by
+    /// their offsets where that was in the same moment. Between two moments the master may have begun
+    /// another stream, and offsets of two streams say nothing.
+    pub(crate) fn against(self, other: Self) -> Option<Ordering> {
+        if self.is_much_newer_than(other) {
+            return Some(Ordering::Greater);
+        }
+        if other.is_much_newer_than(self) {
+            return Some(Ordering::Less);
+        }
+        let order = self.offset?.cmp(&other.offset?);
+        (order != Ordering::Equal).then_some(order)
+    }
+
+    /// Whether it took something over when the other one surely did not any more.
+    pub(crate) fn is_much_newer_than(self, other: Self) -> bool {
+        let apart = self.synced.zip(other.synced).map(|(own, other)| own.saturating_sub(other));
+        apart.is_some_and(|apart| apart > TOGETHER.0.cast_signed())
+    }
+
+    /// Whether it may be newer, as far as that is known.
+    pub(crate) fn may_be_newer_than(self, other: Self) -> bool {
+        let by_age = || Some(self.synced?.cmp(&other.synced?));
+        let same = || self.offset.zip(other.offset).map(|_| Ordering::Equal);
+        let order = self.against(other).or_else(by_age).or_else(same);
+        order.is_none_or(|order| order == Ordering::Greater)
+    }
+}
+
 /// When a member last took something over from its master, as far as its disk shows. What it wrote
 /// down at its stop counts more than its files: a replica without a link writes files, too.
 pub(crate) fn synced(member: &Member) -> Option<i64> {
@@ -181,10 +231,6 @@ fn alive(member: &Member) -> Option<i64> {
 
 fn before(member: &Member, ago: u64) -> Option<i64> {
     moment(&member.registered_at)?.checked_sub_unsigned(ago)
-}
-
-fn both<T: Ord>(a: &Disk, b: &Disk, get: impl Fn(&Disk) -> Option<T>) -> Option<Ordering> {
-    Some(get(a)?.cmp(&get(b)?))
 }
 
 /// As the registry writes it, in milliseconds since 1970.

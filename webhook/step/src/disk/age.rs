@@ -65,9 +65,19 @@ pub(crate) fn leave(config: &ServerConfig, note: &Note) -> io::Result<()> {
     replace(&Real, &path(config), &text, Owner::ours(0o644), Outlives::Machine).map(|_| ())
 }
 
-/// It runs again: what it said at its last stop is over.
-pub(crate) fn forget(config: &ServerConfig) {
-    let _ = fs::remove_file(path(config));
+/// It runs again: what it said at its last stop is over, unless it never meets its master.
+pub(crate) fn set_aside(config: &ServerConfig) {
+    let _ = fs::rename(path(config), path_before(config));
+}
+
+/// The note of a replica whose link was never up since its start: it holds what it held at its stop before.
+pub(crate) fn as_before(config: &ServerConfig, note: Note) -> Note {
+    let text = fs::read(path_before(config)).ok();
+    let before = text.and_then(|text| serde_json::from_slice::<Note>(&text).ok());
+    match before.filter(|before| before.linked_at.is_some()) {
+        Some(before) => Note { at: note.at, ..before },
+        None => note,
+    }
 }
 
 /// Milliseconds since 1970.
@@ -78,6 +88,10 @@ pub(crate) fn now() -> u64 {
 
 fn path(config: &ServerConfig) -> PathBuf {
     config.nodes_conf.with_file_name(Path::new(".mooring-stop.json"))
+}
+
+fn path_before(config: &ServerConfig) -> PathBuf {
+    config.nodes_conf.with_file_name(Path::new(".mooring-stop-before.json"))
 }
 
 /// For so many milliseconds a server goes on after it was asked to stop: its grace period, as
@@ -128,7 +142,24 @@ mod tests {
         folder.write("dump.rdb", "REDIS0010");
         assert_eq!(look(&config).unwrap().stopped, None);
         leave(&config, &note).unwrap();
-        forget(&config);
+        set_aside(&config);
         assert_eq!(look(&config).unwrap().stopped, None);
+    }
+
+    #[test]
+    fn who_never_met_its_master_holds_what_it_held_before() {
+        let folder = Folder::new("stop-before");
+        let config = folder.config();
+        let never = Note { at: 9_000, offset: 0, linked_at: None };
+        assert_eq!(as_before(&config, never.clone()), never);
+        let linked = Note { at: 5_000, offset: 12, linked_at: Some(4_000) };
+        leave(&config, &linked).unwrap();
+        set_aside(&config);
+        let expected = Note { at: 9_000, ..linked };
+        assert_eq!(as_before(&config, never.clone()), expected);
+        // A master's stop says nothing of a link.
+        leave(&config, &Note { linked_at: None, ..expected }).unwrap();
+        set_aside(&config);
+        assert_eq!(as_before(&config, never.clone()), never);
     }
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | one was linked to the master until it stopped, the other one was not | the first |
 //! | both were, or both were started since | the one with the higher offset, then with the newer disk, then with more keys |
+//! | of disks | the newer one; the one with the higher offset where both stopped in the same moment |
 //! | one is on its way that was started since as well | it is waited for, unless its disk is known to be no newer; one whose data are more than a minute newer has to come, or a person decides |
 //!
 //! Guarantees: keys alone count as data; nobody is chosen who has copied another shard.
@@ -14,13 +15,10 @@ use super::Weak;
 use super::mates::Mate;
 use crate::id::NodeId;
 use crate::nodes::Node;
-use crate::planner::{Inspection, Millis};
+use crate::planner::Inspection;
 use crate::protocol::{HeirPolicy, Member};
 use crate::slot::overlap;
-use crate::succession::BOUND;
-
-/// Replicas notice the end of their master within so long of each other; INFO says it in seconds.
-const TOGETHER: Millis = Millis(3_000);
+use crate::succession::{BOUND, Newness, TOGETHER};
 
 // === impl Weak ===
 
@@ -53,8 +51,8 @@ impl Weak<'_> {
         let id = heir.nodes.myself().map(|n| n.id);
         let of = |m: &&Member| m.disk.identity.as_ref().map(|i| i.node_id) == id;
         let own = self.view.and_then(|view| view.members.values().find(of));
-        let offset = own.and_then(|m| Some(m.disk.stopped.as_ref()?.offset));
-        mate.comes && heir.linked_ago.is_none() && mate.is_newer_than(offset, self.synced(heir))
+        let own = own.map(Newness::of).unwrap_or_default();
+        mate.comes && heir.linked_ago.is_none() && mate.newness.may_be_newer_than(own)
     }
 
     /// Whether a living replica's data are older than what counts as fresh, beside those of a member that

@@ -13,7 +13,7 @@ use crate::nodes::{Flag, Node, NodesConf};
 use crate::planner::Inspection;
 use crate::protocol::{Identity, Member, Pod, Role, View};
 use crate::record;
-use crate::succession::synced;
+use crate::succession::{Newness, synced};
 
 // === impl Weak ===
 
@@ -152,8 +152,8 @@ impl Weak<'_> {
                     id,
                     certain: member.disk.data,
                     cut_off: failed.contains(&id),
-                    offset: said.and_then(|m| Some(m.disk.stopped.as_ref()?.offset)),
-                    synced: said.and_then(synced),
+                    newness: said.map(Newness::of).unwrap_or_default(),
+                    recent: true,
                     ended: view.ended.get(&name).and_then(|at| moment::micros(at)),
                     // Whoever is on the way out has outlived those that are gone.
                     ran: match (registered, looked_at) {
@@ -167,6 +167,10 @@ impl Weak<'_> {
                     pod: name,
                 });
             }
+        }
+        let newest = mates.iter().map(|mate| mate.newness).max_by_key(|newness| newness.synced);
+        for mate in &mut mates {
+            mate.recent = newest.is_none_or(|newest| !newest.is_much_newer_than(mate.newness));
         }
         outlived(mates)
     }
@@ -200,10 +204,10 @@ pub(super) struct Mate {
     pub(super) certain: bool,
     /// Whether members that have started since, or this one, had given it up before they stopped.
     cut_off: bool,
-    /// Its offset when it was asked to stop, if its step has said so since.
-    offset: Option<u64>,
-    /// When it took something over last, in the same way.
-    synced: Option<i64>,
+    /// How new its data are, if its step has said so since.
+    pub(super) newness: Newness,
+    /// Whether no other one has taken something over when it did not any more.
+    recent: bool,
     /// When its last pod was seen to end.
     ended: Option<u64>,
     /// When it surely ran.
@@ -225,7 +229,7 @@ impl Mate {
         let known = self.certain && self.comes;
         let runs_out = self.runs_out();
         let ran = (runs_out, self.ended, self.since);
-        (known, !self.cut_off, self.offset, self.synced, ran, self.certain)
+        (known, !self.cut_off, self.recent, self.newness, ran, self.certain)
     }
 
     /// Whether its pod is being deleted and has outlived those that are gone.
@@ -233,20 +237,10 @@ impl Mate {
         self.ran == Some(u64::MAX)
     }
 
-    /// Whether its data may be newer than those of one with this offset and age.
-    pub(super) fn is_newer_than(&self, offset: Option<u64>, synced: Option<i64>) -> bool {
-        match (self.offset.zip(offset), self.synced.zip(synced)) {
-            (Some((own, other)), _) if own != other => own > other,
-            (_, Some((own, other))) => own > other,
-            (Some(_), None) => false,
-            (None, None) => true,
-        }
-    }
-
     /// When its data were the newest, in milliseconds, as far as that is known.
     pub(super) fn last_alive(&self) -> Option<i64> {
         let ended = || i64::try_from(self.ended? / 1_000).ok();
-        self.synced.or_else(ended)
+        self.newness.synced.or_else(ended)
     }
 
     /// What is said where only older data are there.

@@ -312,22 +312,27 @@ fn whoever_was_linked_to_the_end_is_promoted_however_high_the_others_offset() {
 /// Seed 7000422 of the simulator: two replicas were started since the master stopped, one answers already.
 #[test]
 fn a_replica_on_its_way_with_newer_data_is_waited_for() {
-    let elected_at = |coming: u64| {
+    let elected_at = |coming: u64, behind: u64| {
         let mut world = World::running().emptied();
         let stopped = |offset| Some(Stopped { ago: 0, offset, linked_ago: Some(0) });
-        world.member(3, Disk { stopped: stopped(100), ..full_disk(3) });
+        let older = Some(Stopped { ago: 0, offset: 100, linked_ago: Some(behind) });
+        world.member(3, Disk { stopped: older, ..full_disk(3) });
         let view = world.view.as_mut().unwrap();
         let other = Identity { node_id: id(9), ..identity(3) };
         let disk = Disk { identity: Some(other), stopped: stopped(coming), ..full_disk(3) };
         let mate = Member { disk, node_id: Some(id(9)), ..member(9, 109) };
         view.members.insert("cache-9".to_owned(), mate);
         view.pods.insert("cache-9".to_owned(), Pod { running: false, ready: false, ..pod(9, 109) });
+        let at = "2026-01-01T00:00:00.000000Z";
+        view.members.values_mut().for_each(|m| m.registered_at = at.to_owned());
         let (actions, at) = world.run();
         assert_eq!(forced(&actions), Some((id(3), How::Vote)));
         at
     };
-    assert!(elected_at(200) >= Millis(10_000));
-    assert!(elected_at(50) < Millis(1_000), "its disk is known to be no newer");
+    assert!(elected_at(200, 0) >= Millis(10_000));
+    assert!(elected_at(50, 0) < Millis(1_000), "its disk is known to be no newer");
+    // The master had begun another stream since the older one stopped (seed 9857129).
+    assert!(elected_at(50, 10_000) >= Millis(10_000));
 }
 
 /// Seed 9003632 of the simulator: the link was never told that its other end is gone, and soon the

@@ -91,7 +91,10 @@ pub fn past(facts: &Facts<'_>) -> Vec<String> {
             });
         }
     }
-    reasons.extend(later_claim(facts).map(|claim| {
+    // A record that knows that the asking one has begun was not put back from before that.
+    let begun = facts.members.get(facts.pod).is_some_and(|member| member.bootstrapped);
+    let later = if begun { None } else { later_claim(facts) };
+    reasons.extend(later.map(|claim| {
         format!("claim {claim} was made, which is not before {} has been ready", facts.pod)
     }));
     for claim in facts.claims {
@@ -100,8 +103,16 @@ pub fn past(facts: &Facts<'_>) -> Vec<String> {
         };
         if claim.restored {
             reasons.push(format!("claim {} was restored from a copy", claim.name));
-        } else if let Some(than) = is_older(claim, set, facts.recorded) {
-            reasons.push(format!("claim {} is older than {than}: it may hold data", claim.name));
+        } else if is_older(claim, set, facts.recorded) {
+            reasons.push(format!(
+                "claim {} is older than the cluster's record: it may hold data",
+                claim.name
+            ));
+        } else if !begun && is_of_another_life(claim, set) {
+            reasons.push(format!(
+                "claim {} is older than its StatefulSet: it may hold data",
+                claim.name
+            ));
         }
     }
     for (name, member) in facts.members {
@@ -131,9 +142,6 @@ fn later_claim<'a>(facts: &'a Facts<'_>) -> Option<&'a str> {
     let ordered = facts.sets.iter().filter(|set| !set.parallel);
     let (set, own) =
         ordered.filter_map(|s| Some((s, Ordinal::of_pod(facts.pod, &s.name)?))).next()?;
-    if facts.members.get(facts.pod).is_some_and(|member| member.bootstrapped) {
-        return None;
-    }
     let later = facts.claims.iter().find(|claim| {
         let made_by_controller = claim.created.0 > set.created.0 + BESIDE;
         made_by_controller && ordinal_of(&claim.name, set).is_some_and(|ordinal| ordinal > own)
@@ -149,15 +157,16 @@ fn ordinal_of(claim: &str, set: &SetFacts) -> Option<Ordinal> {
     })
 }
 
-/// Than what a claim is older: its StatefulSet, which was made again over it (and the record may be one
-/// that was put back), or the record, with one exception: where only the pod template opts in, or API
+/// Older than the record, with one exception: where only the pod template opts in, or API
 /// servers' clocks differ, the record of a new set comes a moment after its first claims.
-fn is_older(claim: &Claim, set: &SetFacts, recorded: Made) -> Option<&'static str> {
-    if claim.created.0 < set.created.0 - CLOCK {
-        return Some("its StatefulSet");
-    }
+fn is_older(claim: &Claim, set: &SetFacts, recorded: Made) -> bool {
     let new_set = set.created.0 >= recorded.0 - MOMENT;
-    (claim.created < recorded && !new_set).then_some("the cluster's record")
+    claim.created < recorded && !(new_set && !is_of_another_life(claim, set))
+}
+
+/// Older than its StatefulSet, which was made again over it; the record may be one that was put back.
+fn is_of_another_life(claim: &Claim, set: &SetFacts) -> bool {
+    claim.created.0 < set.created.0 - CLOCK
 }
 
 /// A record comes so many milliseconds after its new set at most.
@@ -314,6 +323,11 @@ mod tests {
         let mut world = World::new();
         (world.created, world.claims) = (600, vec![claim("data-c-3", 30)]);
         assert!(world.past()[0].contains("data-c-3 is older than its StatefulSet"));
+        let planned = world.plan.node_id(Ordinal(2)).to_string();
+        let mut begun = World { claims: world.claims.clone(), created: 600, ..World::new() }
+            .with_member("c-2", &planned);
+        begun.members.get_mut("c-2").unwrap().bootstrapped = true;
+        assert!(begun.past().is_empty(), "it is known to have begun (seed 9872069)");
         world.claims = vec![claim("data-c-3", 600)];
         assert!(world.past().is_empty(), "all of it was made again");
     }

@@ -34,6 +34,8 @@ pub struct Hook {
     nudged: u64,
     /// How long the guard pauses; none while post-start has not ended.
     guards: Option<u64>,
+    /// Until when its server was the master that it has handed over.
+    owned_until: Option<u64>,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -133,7 +135,9 @@ impl World {
                 self.hooks.remove(&before);
             }
             let uid = pod.uid;
-            let hook = Hook { set, ordinal, uid, proc, deadline, state, nudged: 0, guards: None };
+            let (guards, owned_until) = (None, None);
+            let hook =
+                Hook { set, ordinal, uid, proc, deadline, state, nudged: 0, guards, owned_until };
             self.hooks.insert(id, hook);
             self.queue.after(first, Event::Hook(id));
         }
@@ -144,12 +148,10 @@ impl World {
         if let Some(pod) = self.sets[set].pods.get_mut(&ordinal)
             && let Phase::Running(proc) = pod.phase
         {
-            if let Some(hook) = pod.hook.take() {
-                self.hooks.remove(&hook);
-            }
+            let hook = pod.hook.take().and_then(|hook| self.hooks.remove(&hook));
             // From 7.0 on the server takes no more writes, and waits for its replicas.
             self.procs[proc.0 as usize].paused_until = u64::MAX;
-            self.write_down(proc);
+            self.write_down(proc, hook.and_then(|hook| hook.owned_until));
         }
         self.later(set, ordinal, 50..=250, PodEvent::Stop);
     }
@@ -199,6 +201,9 @@ impl World {
             }
             State::HandOver if late => self.stops(hook.set, hook.ordinal),
             State::HandOver if !self.proc(hook.proc).is_master() => {
+                if let Some(hook) = self.hooks.get_mut(&id) {
+                    hook.owned_until = Some(now);
+                }
                 self.set_state(id, State::HandedOver(now + SETTLE_AFTER));
                 self.queue.after(SETTLE_AFTER, Event::Hook(id));
             }

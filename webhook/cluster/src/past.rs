@@ -161,7 +161,7 @@ fn ordinal_of(claim: &str, set: &SetFacts) -> Option<Ordinal> {
 /// servers' clocks differ, the record of a new set comes a moment after its first claims.
 fn is_older(claim: &Claim, set: &SetFacts, recorded: Made) -> bool {
     let new_set = set.created.0 >= recorded.0 - MOMENT;
-    claim.created < recorded && !(new_set && !is_of_another_life(claim, set))
+    claim.created < recorded && (is_of_another_life(claim, set) || !new_set)
 }
 
 /// Older than its StatefulSet, which was made again over it; the record may be one that was put back.

@@ -34,24 +34,49 @@ const LINK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Hands over, then runs the user's own hook.
 pub(crate) fn run(user: &Arguments) -> Result<(), String> {
-    match hand_over() {
-        Ok(what) => println!("mooring: pre-stop: {what}"),
-        Err(why) => eprintln!("mooring: pre-stop: {why}"),
-    }
-    if let Err(why) = write_down() {
+    let owned_until = match hand_over() {
+        Ok(Done { told, owned_until }) => {
+            println!("mooring: pre-stop: {told}");
+            owned_until
+        }
+        Err(why) => {
+            eprintln!("mooring: pre-stop: {why}");
+            None
+        }
+    };
+    if let Err(why) = write_down(owned_until) {
         eprintln!("mooring: pre-stop: what this server holds was not written down: {why}");
     }
     user.run()
 }
 
+/// What was done before the stop.
+struct Done {
+    /// In one sentence.
+    told: String,
+    /// Until when this server was the master that it has handed over, in milliseconds since 1970: so new
+    /// are its data, if it meets its heir no more.
+    owned_until: Option<u64>,
+}
+
+impl From<String> for Done {
+    fn from(told: String) -> Self {
+        Self { told, owned_until: None }
+    }
+}
+
 /// How far this server's data go, for whoever has to know after an outage who has the newest.
-fn write_down() -> Result<(), String> {
+fn write_down(owned_until: Option<u64>) -> Result<(), String> {
     let config = Settings::from_tools()?.container.server_config()?;
     let mut server = hook::local(&config, Duration::from_secs(1))?;
     let info = server.text(&["INFO", "server"])? + &server.text(&["INFO", "replication"])?;
     let note = note(&info, age::now()).ok_or("INFO does not say its offset")?;
     let unlinked = note.linked_at.is_none() && field(&info, "role") == Some("slave");
-    let note = if unlinked { age::as_before(&config, note) } else { note };
+    let note = match owned_until.filter(|_| unlinked) {
+        Some(until) => Note { linked_at: Some(until), ..note },
+        None if unlinked => age::as_before(&config, note),
+        None => note,
+    };
     age::leave(&config, &note).map_err(|e| e.to_string())
 }
 
@@ -71,7 +96,7 @@ fn note(info: &str, at: u64) -> Option<Note> {
     Some(Note { at, offset: number("slave_repl_offset")?, linked_at })
 }
 
-fn hand_over() -> Result<String, String> {
+fn hand_over() -> Result<Done, String> {
     let began = Instant::now();
     let deadline = began + settings::seconds("MOORING_HAND_OVER_TIMEOUT", 8);
     let settings = Settings::from_tools()?;
@@ -82,14 +107,14 @@ fn hand_over() -> Result<String, String> {
     let me = nodes.myself().ok_or("CLUSTER NODES does not name this node")?;
     if me.master.is_some() {
         let registry = Registry::new(&settings, settings.hook_token.clone())?;
-        return outlast_master(&mut server, &registry, began, deadline);
+        return outlast_master(&mut server, &registry, began, deadline).map(Done::from);
     }
     if me.slots.is_empty() {
-        return Ok("a master without slots: nothing to hand over".to_owned());
+        return Ok("a master without slots: nothing to hand over".to_owned().into());
     }
     let mut heirs = Heir::all(&server.text(&["INFO", "replication"])?);
     if heirs.is_empty() {
-        return Ok("no replica is online: nobody to hand over to".to_owned());
+        return Ok("no replica is online: nobody to hand over to".to_owned().into());
     }
     let registry = Registry::new(&settings, settings.hook_token.clone())?;
     let view = || registry.view().map_err(|e| e.to_string());
@@ -100,7 +125,7 @@ fn hand_over() -> Result<String, String> {
     thread::sleep(SETTLE.saturating_sub(began.elapsed()));
     let view = view()?;
     let Some(heir) = heirs.iter().filter(|h| h.stays(&view)).max_by_key(|h| h.offset) else {
-        return Ok("every replica's pod is being deleted too: not handing over".to_owned());
+        return Ok("every replica's pod is being deleted too: not handing over".to_owned().into());
     };
     promote(heir, &nodes, &config)?;
     while Instant::now() < deadline {
@@ -108,9 +133,11 @@ fn hand_over() -> Result<String, String> {
         let replication = server.text(&["INFO", "replication"])?;
         if field(&replication, "role") == Some("slave") && file_says_replica(&config) {
             let ms = began.elapsed().as_millis();
+            let owned_until = Some(age::now());
             thread::sleep(SETTLE_AFTER);
             let now = outlast(&mut server, &registry, heir.at.ip(), Link::Comes, deadline)?;
-            return Ok(format!("handed over to {} after {ms} ms; {now}", heir.at));
+            let told = format!("handed over to {} after {ms} ms; {now}", heir.at);
+            return Ok(Done { told, owned_until });
         }
     }
     Err(format!("{} was not promoted in time", heir.at))

@@ -178,11 +178,11 @@ impl World {
     }
 
     /// How far its data go, for whoever has to know after an outage who has the newest.
-    pub fn write_down(&mut self, id: ProcId) {
+    pub fn write_down(&mut self, id: ProcId, owned_until: Option<u64>) {
         let (now, server) = (self.now(), self.proc(id));
         let linked_at = server.repl.and_then(|r| match (r.up, r.down_since) {
             (Some(_), _) => Some(now),
-            (None, 0) => None,
+            (None, 0) => owned_until,
             (None, since) => Some(since),
         });
         let note = Note { at: now, offset: server.offset, linked_at };

@@ -13,7 +13,7 @@ use crate::nodes::{Flag, Node, NodesConf};
 use crate::planner::Inspection;
 use crate::protocol::{Identity, Member, Pod, Role, View};
 use crate::record;
-use crate::succession::{Newness, synced};
+use crate::succession::{Newness, TOGETHER, synced};
 
 // === impl Weak ===
 
@@ -146,6 +146,9 @@ impl Weak<'_> {
             };
             if holds {
                 let here = here.is_some();
+                let began = moment::micros(&member.registered_at);
+                let ended = view.ended.get(&name).and_then(|at| moment::micros(at));
+                let ran_for = ended.zip(began).and_then(|(ended, began)| ended.checked_sub(began));
                 // What was registered before the outage says nothing of what the disk holds now.
                 let said = Some(&member).filter(|_| here && registered);
                 mates.push(Mate {
@@ -154,14 +157,15 @@ impl Weak<'_> {
                     cut_off: failed.contains(&id),
                     newness: said.map(Newness::of).unwrap_or_default(),
                     recent: true,
-                    ended: view.ended.get(&name).and_then(|at| moment::micros(at)),
+                    ended,
+                    steady: ran_for.is_some_and(|micros| micros >= STEADY * 1_000),
                     // Whoever is on the way out has outlived those that are gone.
                     ran: match (registered, looked_at) {
                         (true, true) => None,
                         (true, false) => Some(u64::MAX),
-                        (false, _) => moment::micros(&member.registered_at),
+                        (false, _) => began,
                     },
-                    since: Reverse(moment::micros(&member.registered_at)),
+                    since: Reverse(began),
                     comes: here,
                     runs,
                     pod: name,
@@ -184,12 +188,14 @@ pub(super) fn may_be_of(node: &Node, master: NodeId) -> bool {
     node.id != master && (node.master == Some(master) || deposed)
 }
 
+/// So many milliseconds a replica has copied its master after, as a rule.
+const STEADY: u64 = 10_000;
+
 /// Those of whom it is not known that another one has run after their end.
 fn outlived(mates: Vec<Mate>) -> Vec<Mate> {
-    let last = mates.iter().filter_map(|mate| mate.ran.max(mate.ended)).max();
     let is_behind = |mate: &Mate| {
         let gone = !mate.runs && !mate.runs_out();
-        gone && mate.ended.is_some_and(|ended| last.is_some_and(|last| ended < last))
+        gone && mates.iter().any(|other| mate.is_outlived_by(other))
     };
     let ahead: Vec<Mate> = mates.iter().filter(|mate| !is_behind(mate)).cloned().collect();
     if ahead.is_empty() { mates } else { ahead }
@@ -210,6 +216,8 @@ pub(super) struct Mate {
     recent: bool,
     /// When its last pod was seen to end.
     ended: Option<u64>,
+    /// Whether it had run for long enough by then to have copied its master.
+    steady: bool,
     /// When it surely ran.
     ran: Option<u64>,
     /// When it registered last: whoever has run the longest has most likely missed nothing.
@@ -228,13 +236,21 @@ impl Mate {
     pub(super) fn rank(&self) -> impl Ord + use<> {
         let known = self.certain && self.comes;
         let runs_out = self.runs_out();
-        let ran = (runs_out, self.ended, self.since);
+        let ran = (runs_out, self.steady, self.ended, self.since);
         (known, !self.cut_off, self.recent, self.newness, ran, self.certain)
     }
 
     /// Whether its pod is being deleted and has outlived those that are gone.
     fn runs_out(&self) -> bool {
         self.ran == Some(u64::MAX)
+    }
+
+    /// Whether that one ran after this one's end. One that had only just begun then may have copied
+    /// nothing, and counts for less than one that ended in the same moment.
+    fn is_outlived_by(&self, other: &Self) -> bool {
+        let Some((ended, last)) = self.ended.zip(other.ran.max(other.ended)) else { return false };
+        let fresh = self.steady && !other.steady && other.ended == Some(last);
+        ended < last && !(fresh && last - ended <= TOGETHER.0 * 1_000)
     }
 
     /// When its data were the newest, in milliseconds, as far as that is known.

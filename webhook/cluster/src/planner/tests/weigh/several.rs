@@ -64,6 +64,28 @@ fn of_two_disks_that_of_the_pod_on_its_way_out_is_the_heir() {
     assert_eq!(world.view.unwrap().successions[&id(0)].heir, id(9));
 }
 
+/// Both have ended with all the rest; one of them had come back only just before that (seed 9875610).
+#[test]
+fn of_two_that_ended_in_the_same_moment_the_one_that_had_run_for_longer_is_the_heir() {
+    let heir = |second: u32| {
+        let mut world = World::stopped(&[]);
+        let view = world.view.as_mut().unwrap();
+        let at = |second: u32| format!("2026-01-01T00:00:{second:02}.000000Z");
+        let long = view.earlier.get_mut("cache-3").unwrap();
+        (long.disk, long.registered_at) = (full_disk(3), at(5));
+        let other = Identity { node_id: id(9), ..identity(3) };
+        let disk = Disk { identity: Some(other), ..full_disk(3) };
+        let mate = Member { disk, node_id: Some(id(9)), registered_at: at(29), ..member(9, 109) };
+        view.earlier.insert("cache-9".to_owned(), mate);
+        view.ended.insert("cache-3".to_owned(), at(30));
+        view.ended.insert("cache-9".to_owned(), at(second));
+        world.run();
+        world.view.unwrap().successions[&id(0)].heir
+    };
+    assert_eq!(heir(31), id(3));
+    assert_eq!(heir(38), id(9), "it has run on without the other one");
+}
+
 /// A pod was deleted by force, its server is out of reach for a moment and gives its replica a first
 /// write (seed 9237314).
 #[test]

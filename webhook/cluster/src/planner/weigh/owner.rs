@@ -238,7 +238,10 @@ impl Weak<'_> {
             i.node_id == heir && i.role == Role::Master && covers(&i.slots, &me.slots)
         };
         let owner = view.members.values().filter_map(|m| m.disk.identity.as_ref()).any(owns);
-        (!answers && !owner && is_here(view, heir)).then_some(heir)
+        // The record may have been lost since the heir started.
+        let unheard = view.members.values().all(|m| m.node_id != Some(heir));
+        let there = is_here(view, heir) || (unheard && self.is_one_out_of_reach(view));
+        (!answers && !owner && there).then_some(heir)
     }
 
     pub(super) fn follow(&self, file: NodesConf, heir: NodeId, epoch: u64) -> Step {

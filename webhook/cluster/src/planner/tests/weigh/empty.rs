@@ -60,6 +60,33 @@ fn an_empty_master_is_not_started_when_nobody_is_elected() {
     assert!(now >= Millis(15_000) && now < Millis(17_000), "{now:?}");
 }
 
+/// It was told to take over and is cut off, and the record has been lost since (seed 9872516).
+#[test]
+fn an_heir_that_the_record_names_and_does_not_know_is_waited_for_where_somebody_runs_out_of_reach()
+{
+    for known in [true, false] {
+        let mut world = World::running().emptied();
+        world.servers.remove(&server(3));
+        let view = world.view.as_mut().unwrap();
+        let slots = vec![plan().slots(0).unwrap()];
+        let named = crate::protocol::Succession {
+            heir: id(3),
+            slots,
+            epoch: 9,
+            held: None,
+            reason: String::new(),
+        };
+        view.successions.insert(id(0), named);
+        if !known {
+            view.members.remove("cache-3");
+            view.pods.get_mut("cache-3").unwrap().running = true;
+        }
+        let (actions, at) = world.run();
+        assert!(refusal(&actions).contains("has not said yet that it is their master"), "{known}");
+        assert!(at >= Millis(10_000), "{at:?}");
+    }
+}
+
 /// What a replica's disk held when it registered is less than what it has copied since: one that is
 /// cut off may be the last to have the data (seeds 298 and 1317 of the simulator).
 #[test]

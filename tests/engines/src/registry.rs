@@ -254,6 +254,7 @@ impl Registry {
             heirs: HeirPolicy::Fresh,
             forgotten: state.forgotten.clone(),
             hook_token: String::new(),
+            restored: false,
             secret: None,
         })
     }

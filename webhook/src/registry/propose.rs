@@ -74,8 +74,9 @@ impl Store {
         let written = match change {
             Change::Nothing => return Ok(Some(judged.clone())),
             Change::Generation(generation) => {
-                let patch =
-                    json!({"metadata": version, "spec": {"plan": {"generation": generation}}});
+                // The past that was lost with a deleted record is over with it.
+                let spec = json!({"plan": {"generation": generation}, "restored": null});
+                let patch = json!({"metadata": version, "spec": spec});
                 api.patch(name, &params, &Patch::Merge(patch)).await
             }
             Change::Succession(from, succession) => {

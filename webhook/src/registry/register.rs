@@ -290,6 +290,7 @@ impl Registry {
             listed,
             past,
             plan: plan.clone(),
+            restored: record.spec.restored,
             before,
             members,
             pods,

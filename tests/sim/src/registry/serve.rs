@@ -179,7 +179,10 @@ impl World {
         let Some(record) = &mut self.sets[set].record else { return };
         match change {
             Change::Nothing => return,
-            Change::Generation(generation) => record.plan.generation = *generation,
+            Change::Generation(generation) => {
+                record.plan.generation = *generation;
+                record.restored = false;
+            }
             Change::Succession(from, succession) => {
                 record.successions.insert(*from, succession.clone());
             }
@@ -237,6 +240,7 @@ impl World {
             heirs: HeirPolicy::Fresh,
             forgotten: record.forgotten.clone(),
             hook_token: "token".to_owned(),
+            restored: record.restored,
             secret: None,
         }))
     }

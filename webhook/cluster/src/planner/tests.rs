@@ -95,6 +95,7 @@ fn view(members: &[u32]) -> View {
         ended: BTreeMap::new(),
         predecessor_ended: true,
         hook_token: String::new(),
+        restored: false,
         secret: None,
     }
 }

@@ -64,6 +64,9 @@ pub struct View {
     pub past: Vec<String>,
     /// The plan.
     pub plan: Plan,
+    /// Whether the record took the place of one that was deleted, which may have known more.
+    #[serde(default)]
+    pub restored: bool,
     /// What the record said of the asking member before this registration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Member>,

@@ -112,6 +112,7 @@ impl World {
             ended: BTreeMap::new(),
             predecessor_ended: true,
             hook_token: String::new(),
+            restored: false,
             secret: None,
         };
         let own = Own {

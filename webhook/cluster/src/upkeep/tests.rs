@@ -73,6 +73,7 @@ fn view(pods: BTreeMap<String, Pod>, members: BTreeMap<String, Member>) -> View 
         forgotten: BTreeSet::new(),
         ended: BTreeMap::new(),
         hook_token: String::new(),
+        restored: false,
         secret: None,
     }
 }

@@ -104,11 +104,15 @@ impl Weak<'_> {
         owners.find(|id| !planned.contains(id))
     }
 
-    /// Whether the record has opened a generation of the plan in which this member has not begun.
+    /// Whether the record has opened a generation of the plan in which this member has not begun, as far as
+    /// it knows: the one before it may have known more.
     fn begins_anew(&self, view: &View) -> bool {
         let begun = |m: &Member| record::has_begun(&view.plan, m);
         let own = view.members.get(&view.pod);
-        view.plan.generation > 1 && !own.is_some_and(begun) && self.remembered().is_none()
+        view.plan.generation > 1
+            && !view.restored
+            && !own.is_some_and(begun)
+            && self.remembered().is_none()
     }
 
     /// Its disk is lost, and its shard's data are on another one: the record says so before this

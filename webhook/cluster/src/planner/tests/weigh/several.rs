@@ -64,6 +64,27 @@ fn of_two_disks_that_of_the_pod_on_its_way_out_is_the_heir() {
     assert_eq!(world.view.unwrap().successions[&id(0)].heir, id(9));
 }
 
+/// The record that opened the generation was deleted: nobody knows whether this member had begun in it (seed
+/// 9881606).
+#[test]
+fn a_generation_that_a_new_record_only_took_over_is_not_begun_in() {
+    let is_refused = |restored: bool| {
+        let mut world = World::stopped(&[]);
+        let view = world.view.as_mut().unwrap();
+        view.earlier.clear();
+        let own = view.members.get_mut("cache-0").unwrap();
+        (own.was, own.node_id, own.bootstrapped) = (None, None, false);
+        (view.plan, view.restored) = (Plan { generation: 2, ..plan() }, restored);
+        view.past = vec!["the cluster's record was deleted".to_owned()];
+        view.parallel = true;
+        view.claims = Some(["cache-0", "cache-3"].map(str::to_owned).into());
+        let (actions, _) = world.run();
+        matches!(actions.last(), Some(Action::Refuse(_)))
+    };
+    assert!(is_refused(true), "cache-3 may have its data");
+    assert!(!is_refused(false));
+}
+
 /// Both have ended with all the rest; one of them had come back only just before that (seed 9875610).
 #[test]
 fn of_two_that_ended_in_the_same_moment_the_one_that_had_run_for_longer_is_the_heir() {

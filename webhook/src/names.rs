@@ -32,8 +32,8 @@ pub const GROUP: &str = "mooring.dev/group";
 pub const SHARDS: &str = "mooring.dev/shards";
 /// When the registry last asked a StatefulSet's controller to try at once.
 pub const NUDGED: &str = "mooring.dev/nudged";
-/// The cluster's plan, should its record be deleted.
-pub const PLAN: &str = "mooring.dev/plan";
+/// What its record says and nobody else knows, should it be deleted.
+pub const RECORD: &str = "mooring.dev/record";
 /// The cluster's name (its group's or its StatefulSet's), on its pods.
 pub const NAME: &str = "mooring.dev/name";
 /// The index of a pod's shard.
@@ -63,7 +63,7 @@ pub const KNOBS: [&str; 12] = [
 ];
 
 /// What Mooring itself writes.
-pub const OWN: [&str; 6] = [NUDGED, PLAN, NAME, SHARD, VERSION, STATUS];
+pub const OWN: [&str; 6] = [NUDGED, RECORD, NAME, SHARD, VERSION, STATUS];
 
 /// The init container.
 pub const STEP: &str = "mooring-step";

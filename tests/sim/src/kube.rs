@@ -5,9 +5,10 @@
 
 use std::collections::BTreeMap;
 
+use cluster::id::NodeId;
 use cluster::moment;
 use cluster::plan::Plan;
-use cluster::protocol::{Pod as PodSeen, Report};
+use cluster::protocol::{Pod as PodSeen, Report, Succession};
 
 use crate::disk::{Disk, DiskId};
 use crate::engine::{Options, Owner};
@@ -42,8 +43,8 @@ pub struct Set {
     pub claims: BTreeMap<u32, Claim>,
     /// Its record.
     pub record: Option<Record>,
-    /// The plan that stands on the StatefulSet itself.
-    pub noted: Option<Plan>,
+    /// The plan and the successions that stand on the StatefulSet itself.
+    pub noted: Option<(Plan, BTreeMap<NodeId, Succession>)>,
     /// The record as it was.
     pub history: Vec<(u64, Record)>,
     /// Until when no pod of an ordinal is scheduled.

@@ -204,23 +204,24 @@ impl World {
             generation: 1,
             sets: Vec::new(),
         };
+        let (plan, successions) = noted.unwrap_or((new, BTreeMap::new()));
         self.sets[set].record = Some(Record {
-            plan: noted.unwrap_or(new),
+            plan,
             created: self.now(),
             restored,
             members: BTreeMap::new(),
-            successions: BTreeMap::new(),
+            successions,
             forgotten: BTreeSet::new(),
             version: 0,
         });
     }
 
-    /// A record was written: its plan stands on the StatefulSet as well.
+    /// A record was written: what it alone knows stands on the StatefulSet as well.
     pub(crate) fn changed(&mut self, set: usize) {
         let now = self.now();
         let s = &mut self.sets[set];
         if let Some(record) = &mut s.record {
-            s.noted = Some(record.plan.clone());
+            s.noted = Some((record.plan.clone(), record.successions.clone()));
             record.version += 1;
             s.history.push((now, record.clone()));
             if s.history.len() > 200 {

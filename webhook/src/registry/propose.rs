@@ -48,7 +48,7 @@ impl Registry {
                 "Judged a proposal"
             );
             if let Some(record) = self.store().change(namespace, &around.record, &change).await? {
-                self.store().note(namespace, &around.sets, &record.spec.plan).await;
+                self.store().note(namespace, &around.sets, &record).await;
                 let before = members.get(&who.pod).cloned();
                 return Ok(self.view_around(&who, Around { record, ..around }, before));
             }

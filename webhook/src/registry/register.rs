@@ -127,7 +127,7 @@ impl Registry {
         };
         // Only what is read after the write may hide an entry.
         let ((), pods) = tokio::join!(
-            self.store().note(namespace, &sets, &written.spec.plan),
+            self.store().note(namespace, &sets, &written),
             self.store().pods_of(&sets, Some(&written), namespace),
         );
         let pods = pods?;

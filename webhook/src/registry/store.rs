@@ -150,14 +150,22 @@ impl Store {
         namespace: &str,
         wanted: &Wanted,
     ) -> Result<ClusterRecord, kube::Error> {
-        let spec = match &wanted.noted {
-            Some(noted) if wanted.is_of(noted) => Spec { plan: noted.clone(), restored: true },
-            _ => Spec { plan: new_plan(wanted)?, restored: false },
+        let noted = wanted.noted.as_ref().filter(|noted| wanted.is_of(&noted.plan));
+        let spec = match noted {
+            Some(noted) => Spec { plan: noted.plan.clone(), restored: true },
+            None => Spec { plan: new_plan(wanted)?, restored: false },
         };
         let name = wanted.cluster.as_str();
+        let restored = spec.restored;
         let record = api.create(&params(), &ClusterRecord::new(name, spec)).await?;
-        info!(namespace, name, shape = ?wanted.shape, parts = ?wanted.parts, "Made a record");
-        Ok(record)
+        info!(namespace, name, shape = ?wanted.shape, parts = ?wanted.parts, restored, "Made a record");
+        match noted.map(|noted| &noted.successions).filter(|known| !known.is_empty()) {
+            Some(successions) => {
+                let patch = Patch::Merge(json!({"status": {"successions": successions}}));
+                api.patch_status(name, &PatchParams::default(), &patch).await
+            }
+            None => Ok(record),
+        }
     }
 
     /// The plan follows its sets where nobody has registered, and a set of a group gets its seats.

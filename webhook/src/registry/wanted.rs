@@ -6,11 +6,12 @@
 use cluster::plan::{Part, Plan, Shape, ShapeError};
 use serde_json::Value;
 
+use super::noted::Noted;
 use super::sets::{Sets, made, replicas};
 use crate::knobs::Knobs;
 
 /// The record that a StatefulSet is to have.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Wanted {
     /// The record's name.
     pub cluster: String,
@@ -21,8 +22,8 @@ pub struct Wanted {
     /// The StatefulSets of the group in the order in which they came, with their pods; none where
     /// the cluster is one StatefulSet.
     pub parts: Vec<Part>,
-    /// The plan that a record had which is gone.
-    pub noted: Option<Plan>,
+    /// What a record said that is gone.
+    pub noted: Option<Noted>,
     /// Whether the StatefulSet is being created: a record without pods and claims is then one of
     /// an earlier life that is over.
     pub created: bool,

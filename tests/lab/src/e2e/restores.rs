@@ -134,7 +134,7 @@ fn adopted(set: &Set<'_>) -> Result<()> {
 }
 
 /// The record's uid and salt.
-fn record(set: &Set<'_>) -> Result<(Value, Value)> {
+pub(super) fn record(set: &Set<'_>) -> Result<(Value, Value)> {
     let found = set.ground.kubectl.json(&["get", "clusterrecord", "-n", &set.namespace, NAME])?;
     Ok((found["metadata"]["uid"].clone(), found["spec"]["plan"]["salt"].clone()))
 }

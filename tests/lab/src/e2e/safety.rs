@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::conditions::{deleted_in_turn, disk_lost, hold, release};
+use super::restores::record;
 use super::{Case, groups, must_recover, on_set, restores, told};
 use crate::clock;
 use crate::ground::{Engine, Ground};
@@ -255,6 +256,7 @@ fn record_deleted(ground: &Ground, report: &mut Report) -> Result<()> {
         must_recover(&scenario::form(set, &probe)?, "formation")?;
         set.wait_ready(READY)?;
         let before = set.topology()?;
+        let (uid, salt) = record(set)?;
         ground.kubectl.run(&["delete", "clusterrecord", "-n", &set.namespace, NAME])?;
         for pod in set.pods()?.into_keys() {
             let begin = clock::now();
@@ -268,6 +270,12 @@ fn record_deleted(ground: &Ground, report: &mut Report) -> Result<()> {
         }
         nothing_lost(&probe, report, "record-deleted.rolling", "record deleted, pods one by one")?;
         same_ids(set, &before)?;
+        let made_anew = record(set)?;
+        ensure!(made_anew.0 != uid, "the record was not deleted");
+        ensure!(
+            made_anew.1 == salt,
+            "the record has another salt: its StatefulSet did not carry it"
+        );
         ground.kubectl.run(&["delete", "clusterrecord", "-n", &set.namespace, NAME])?;
         let lost = scenario::lose(set, &probe, None, How::Graceful)?;
         must_recover(&lost, "record deleted, then all pods")?;

@@ -316,6 +316,14 @@ impl Planner {
         others.filter_map(|(_, m)| Some((m.node_id?, address(&m.ips, m.ports)?))).collect()
     }
 
+    /// The addresses of pods that are being deleted: somebody else may have them in a moment. A server that
+    /// dials one takes from 7.0 on what the next one there says of itself for what its node says
+    /// (`getNodeFromLinkAndMsg`), and a replica copies whoever it is.
+    fn leaving(&self) -> BTreeSet<IpAddr> {
+        let pods = self.view().into_iter().flat_map(|view| view.pods.values());
+        pods.filter(|pod| pod.deleting).flat_map(|pod| pod.ips.iter().copied()).collect()
+    }
+
     /// Addresses of peers by node id, as far as they are certain.
     pub(super) fn peers(&self, conf: Option<&NodesConf>) -> BTreeMap<NodeId, Address> {
         let mut peers = self.registered();
@@ -360,6 +368,8 @@ impl Planner {
                 peers.entry(me.id).or_insert(Address { ip: at.ip(), ports });
             }
         }
+        let leaving = self.leaving();
+        peers.retain(|_, address| !leaving.contains(&address.ip));
         peers
     }
 }

@@ -4,6 +4,8 @@
 //! overlooked before the wait is over; a master's own slots are those of its file, of a living
 //! member's view, or of what it inherited by the record.
 
+use std::collections::BTreeSet;
+
 use super::{Weak, all_members, is_cut_off};
 use crate::id::NodeId;
 use crate::nodes::{Duty, NodesConf, Remains, Sketch};
@@ -84,18 +86,15 @@ impl Weak<'_> {
         let blank = self.remains.is_none() && seen.iter().any(master);
         let Some(view) = self.view.filter(|_| blank) else { return Vec::new() };
         let known = record::identities(&view.plan, &view.name, &all_members(view)).into_values();
-        let left_out = known.filter(|identity| {
-            identity.role == (Role::Replica { of: me })
-                && !view.forgotten.contains(&identity.node_id)
-                && !seen.iter().any(|s| s.id == identity.node_id)
-        });
+        let replicas = known.filter(|identity| identity.role == (Role::Replica { of: me }));
+        // Of an heir a record that took the place of a deleted one may know nothing else.
+        let heir = view.successions.get(&me).map(|s| s.heir);
+        let ids: BTreeSet<NodeId> = replicas.map(|identity| identity.node_id).chain(heir).collect();
+        let left_out = ids
+            .into_iter()
+            .filter(|id| !view.forgotten.contains(id) && !seen.iter().any(|s| s.id == *id));
         let duty = Duty::Replica { of: me };
-        let sketch = |i: Identity| Sketch {
-            id: i.node_id,
-            address: None,
-            duty: duty.clone(),
-            shard_id: None,
-        };
+        let sketch = |id| Sketch { id, address: None, duty: duty.clone(), shard_id: None };
         left_out.map(sketch).collect()
     }
 

@@ -255,3 +255,22 @@ fn an_heir_by_the_record_asks_whoever_runs_whether_there_is_another_one() {
         assert_eq!(reason(&actions), expected, "{epoch}");
     }
 }
+
+/// Its replica's address was taken by somebody else, so that nobody lists it any more, and the record is one
+/// that took the place of a deleted one (seed 9916055).
+#[test]
+fn an_heir_whom_nobody_lists_any_more_is_followed_by_the_records_word() {
+    let mut world = World::running();
+    world.servers.remove(&server(3));
+    let gone = BTreeSet::from([id(3)]);
+    for nodes in world.servers.values_mut() {
+        nodes.forget(&gone);
+    }
+    let view = world.view.as_mut().unwrap();
+    view.members.remove("cache-3");
+    view.pods.remove("cache-3");
+    view.successions.insert(id(0), named(id(3), 9));
+    let (actions, _) = world.run();
+    assert_eq!(reason(&actions), "Yielded");
+    assert_eq!(written(&actions).myself().unwrap().master, Some(id(3)));
+}

@@ -157,8 +157,11 @@ impl Weak<'_> {
     ) -> Option<NodesConf> {
         let identities = record::identities(&view.plan, &view.name, &all_members(view));
         let record = identities.into_values().map(sketch_of);
-        // An heir owns what it inherited; whoever left it follows.
-        let heirs = view.successions.iter().flat_map(|(from, s)| {
+        // An heir owns what it inherited; whoever left it follows. What was inherited before the cluster
+        // began anew is over.
+        let first = view.plan.epoch(0);
+        let of_now = view.successions.iter().filter(|(_, s)| s.epoch >= first);
+        let heirs = of_now.flat_map(|(from, s)| {
             let owns = Duty::Master { slots: s.slots.clone(), config_epoch: s.epoch };
             let sketch = |id, duty| Sketch { id, address: None, duty, shard_id: None };
             [sketch(s.heir, owns), sketch(*from, Duty::Replica { of: s.heir })]

@@ -274,3 +274,22 @@ fn an_heir_whom_nobody_lists_any_more_is_followed_by_the_records_word() {
     assert_eq!(reason(&actions), "Yielded");
     assert_eq!(written(&actions).myself().unwrap().master, Some(id(3)));
 }
+
+/// Its heir of before all disks were lost is nobody any more (seed 9913179).
+#[test]
+fn what_was_inherited_before_the_cluster_began_anew_is_over() {
+    let mut world = World::stopped(&[]);
+    let next = Plan { generation: 2, ..plan() };
+    let view = world.view.as_mut().unwrap();
+    view.earlier.clear();
+    (view.plan, view.claims) = (next.clone(), Some(BTreeSet::from(["cache-3".to_owned()])));
+    let own = view.members.get_mut("cache-0").unwrap();
+    let was =
+        Identity { node_id: next.node_id(Ordinal(0)), config_epoch: 1_000_001, ..identity(0) };
+    (own.was, own.generation) = (Some(was), 2);
+    view.successions.insert(id(0), named(id(3), 4));
+    let (actions, _) = world.run();
+    let conf = written(&actions);
+    assert_eq!(conf.myself().unwrap().id, next.node_id(Ordinal(0)));
+    assert!(conf.node(id(3)).is_none(), "{conf}");
+}

@@ -199,6 +199,12 @@ impl World {
     }
 }
 
+/// The record names this heir of the first shard's slots.
+fn named(heir: NodeId, epoch: u64) -> crate::protocol::Succession {
+    let slots = vec![plan().slots(0).unwrap()];
+    crate::protocol::Succession { heir, slots, epoch, held: None, reason: String::new() }
+}
+
 fn server(ordinal: u32) -> SocketAddr {
     SocketAddr::new(ip(ordinal as u8 + 10), 6379)
 }

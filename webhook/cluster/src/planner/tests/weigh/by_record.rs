@@ -7,13 +7,7 @@ fn the_heir_takes_over_by_its_file() {
     let mut world = World::stopped(&[]);
     let view = world.view.as_mut().unwrap();
     let slots = vec![plan().slots(0).unwrap()];
-    let succession = crate::protocol::Succession {
-        heir: id(3),
-        slots: slots.clone(),
-        epoch: 7,
-        held: None,
-        reason: String::new(),
-    };
+    let succession = named(id(3), 7);
     view.successions.insert(id(0), succession);
     world.disk = disk(&file(3, 99));
     let (actions, _) = world.run();
@@ -27,14 +21,7 @@ fn the_heir_takes_over_by_its_file() {
 #[test]
 fn a_master_with_an_heir_in_the_record_steps_down() {
     let mut world = World::stopped(&[]);
-    let slots = vec![plan().slots(0).unwrap()];
-    let succession = crate::protocol::Succession {
-        heir: id(3),
-        slots,
-        epoch: 7,
-        held: None,
-        reason: String::new(),
-    };
+    let succession = named(id(3), 7);
     world.view.as_mut().unwrap().successions.insert(id(0), succession);
     world.disk = disk(&file(0, 99));
     let (actions, _) = world.run();

@@ -119,14 +119,7 @@ fn the_last_succession_says_who_of_a_circle_is_the_master() {
             view.members.get_mut("cache-0").unwrap().bootstrapped = false;
             view.earlier.clear();
         } else {
-            let slots = vec![plan().slots(0).unwrap()];
-            let succession = crate::protocol::Succession {
-                heir: id(3),
-                slots,
-                epoch: 7,
-                held: None,
-                reason: String::new(),
-            };
+            let succession = named(id(3), 7);
             view.successions.insert(id(0), succession);
         }
         let (actions, _) = world.run();

@@ -68,15 +68,7 @@ fn an_heir_that_the_record_names_and_does_not_know_is_waited_for_where_somebody_
         let mut world = World::running().emptied();
         world.servers.remove(&server(3));
         let view = world.view.as_mut().unwrap();
-        let slots = vec![plan().slots(0).unwrap()];
-        let named = crate::protocol::Succession {
-            heir: id(3),
-            slots,
-            epoch: 9,
-            held: None,
-            reason: String::new(),
-        };
-        view.successions.insert(id(0), named);
+        view.successions.insert(id(0), named(id(3), 9));
         if !known {
             view.members.remove("cache-3");
             view.pods.get_mut("cache-3").unwrap().running = true;

@@ -1,18 +1,12 @@
 //! Slots that were handed on while a file still says otherwise.
 
 use super::*;
-use crate::protocol::Succession;
-
-fn named(heir: u32, epoch: u64) -> Succession {
-    let slots = vec![plan().slots(0).unwrap()];
-    Succession { heir: id(heir), slots, epoch, held: None, reason: String::new() }
-}
 
 impl World {
     /// This member has its disk, and the record names `cache-3` its heir.
     fn with_heir(mut self) -> Self {
         self.disk = disk(&file(0, 99));
-        self.view.as_mut().unwrap().successions.insert(id(0), named(3, 9));
+        self.view.as_mut().unwrap().successions.insert(id(0), named(id(3), 9));
         self.member(3, full_disk(3));
         self
     }
@@ -90,7 +84,7 @@ fn whom_its_master_follows_by_a_newer_file_succeeds_it() {
 fn the_record_says_a_higher_epoch_where_the_heirs_file_has_that_one_already() {
     let mut world = World::stopped(&[]);
     let view = world.view.as_mut().unwrap();
-    view.successions.insert(id(0), named(3, 4));
+    view.successions.insert(id(0), named(id(3), 4));
     let text = file(3, 99)
         .replace("master - 0 0 3 ", "master - 0 0 4 ")
         .replace("currentEpoch 3", "currentEpoch 4");
@@ -109,8 +103,8 @@ fn the_record_says_a_higher_epoch_where_the_heirs_file_has_that_one_already() {
 fn who_gets_its_slots_back_by_the_record_owns_them() {
     let mut world = World::stopped(&[]);
     let view = world.view.as_mut().unwrap();
-    view.successions.insert(id(0), named(3, 5));
-    view.successions.insert(id(3), named(0, 6));
+    view.successions.insert(id(0), named(id(3), 5));
+    view.successions.insert(id(3), named(id(0), 6));
     world.disk = disk(&file(0, 99));
     let (actions, _) = world.run();
     let me = written(&actions).myself().cloned().unwrap();

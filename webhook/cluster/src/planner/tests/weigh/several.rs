@@ -1,17 +1,7 @@
 //! Two accidents and more at once, each found by the simulator.
 
 use super::*;
-use crate::protocol::{Lingering, Role, Stopped, Succession};
-
-fn named(heir: NodeId, epoch: u64) -> Succession {
-    Succession {
-        heir,
-        slots: vec![plan().slots(0).unwrap()],
-        epoch,
-        held: None,
-        reason: String::new(),
-    }
-}
+use crate::protocol::{Lingering, Role, Stopped};
 
 /// A replica that the engine had elected lost its data at once, and gave the slots back to the former
 /// master, which was cut off and has not heard of any of it (seed 9204123).
